@@ -1,0 +1,109 @@
+"""One tick of one endpoint: sample, look, reconcile, decide, record, act. The order is here and nowhere else.
+
+Guarantees: a tick never raises for anything that traffic, provider or store do; what is not known is Unknown and reaches the policy
+as such; a decision is in the journal before its action is tried. Not guaranteed: that a tick is on time (see `scheduler`).
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from scaler.actuator import Actuator, Skipped
+from scaler.clock import Clock
+from scaler.model import Decision, Endpoint, Known, Observation, Outcome, Sample, Unknown
+from scaler.policy import History, PolicyState, Situation, decide
+from scaler.policy.fleet import Fleet
+from scaler.providers import ProviderError, Reader
+from scaler.sampling import Source
+from scaler.settings import EndpointSettings
+from scaler.store import Store, StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Everything one tick saw, decided and did; for metrics, log, status page and tests."""
+
+    key: str
+    sample: Observation[Sample]
+    endpoint: Observation[Endpoint]
+    decision: Decision
+    fleet: Fleet | None
+    result: Outcome | Skipped
+    journal_error: str | None
+    seconds: float
+
+
+class Controller:
+    """The loop body of one endpoint; `tick` is called by the scheduler, one call at a time."""
+
+    def __init__(
+        self,
+        key: str,
+        settings: EndpointSettings,
+        *,
+        source: Source,
+        reader: Reader,
+        actuator: Actuator,
+        store: Store,
+        clock: Clock,
+        report: Callable[[Tick], None],
+    ) -> None:
+        """``report`` is told of each tick and must not raise."""
+        self.key = key
+        self.settings = settings
+        self._source = source
+        self._reader = reader
+        self._actuator = actuator
+        self._store = store
+        self._clock = clock
+        self._report = report
+        self._history = History()
+        self._state = PolicyState()
+
+    async def tick(self) -> Tick:
+        """Go round once."""
+        started = self._clock.monotonic()
+        sample = self._source.sample()
+        endpoint = await self._look()
+        if isinstance(endpoint, Known):
+            await self._actuator.reconcile(self.key, endpoint.value)
+        decision = self._decide(sample, endpoint)
+        journal_error = await self._record(decision, sample, endpoint)
+        result = await self._actuator.carry_out(self.key, self.settings, decision, endpoint)
+        tick = Tick(self.key, sample, endpoint, decision, self._state.fleet, result, journal_error, self._clock.monotonic() - started)
+        self._report(tick)
+        return tick
+
+    async def _look(self) -> Observation[Endpoint]:
+        """How the provider says the endpoint is."""
+        try:
+            endpoint = await self._reader.get(self.settings.id)
+        except ProviderError as error:
+            return Unknown(str(error), self._clock.monotonic())
+        return Known(endpoint, "provider", self._clock.monotonic())
+
+    def _decide(self, sample: Observation[Sample], endpoint: Observation[Endpoint]) -> Decision:
+        """Ask the policy, and keep what it wants to remember."""
+        policy, idle = self.settings.policy, self.settings.idle
+        keep = max(policy.stabilization_seconds, policy.stable_window_seconds, idle.stop_after_minutes * 60)
+        self._history = self._history.add(sample, keep_seconds=keep)
+        situation = Situation(self.key, endpoint, self._history, self.settings, self._clock.monotonic(), self._clock.now())
+        decision, self._state = decide(situation, self._state)
+        return decision
+
+    async def _record(self, decision: Decision, sample: Observation[Sample], endpoint: Observation[Endpoint]) -> str | None:
+        """Write the decision down; a store that fails is reported, and the actuator will find it failing too."""
+        try:
+            await self._store.record_decision(
+                decision,
+                sample.value if isinstance(sample, Known) else None,
+                endpoint.value if isinstance(endpoint, Known) else None,
+            )
+        except StoreError as error:
+            return str(error)
+        return None
+
+
+async def tick_all(controllers: list[Controller]) -> list[Tick]:
+    """One tick of every endpoint, side by side: a slow provider answer for one does not delay the others."""
+    return await asyncio.gather(*(controller.tick() for controller in controllers))

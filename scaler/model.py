@@ -1,0 +1,236 @@
+"""The nouns of the house: frozen values that every room may speak of.
+
+No behaviour, no IO, no clock. Durations are seconds, instants named ``at`` are Unix seconds (UTC) for records,
+and instants named ``monotonic`` are seconds of the running process's monotonic clock for arithmetic.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class EndpointState(StrEnum):
+    """Life of an endpoint, as the provider reports it.
+
+    ``UNKNOWN`` stands for any word we do not know: nothing may be decided on it.
+    """
+
+    PENDING = "PENDING"
+    STARTING = "STARTING"
+    STARTED = "STARTED"
+    STOPPING = "STOPPING"
+    STOPPED = "STOPPED"
+    ERROR = "ERROR"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Minimum and maximum replicas, inclusive; the unit of every update we send."""
+
+    min_replicas: int
+    max_replicas: int
+
+    def __str__(self) -> str:
+        """Read as ``2..4``."""
+        return f"{self.min_replicas}..{self.max_replicas}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What the provider says an endpoint is right now.
+
+    ``id`` is for management, ``name`` for inference. ``ready_replicas`` and ``inactive_timeout_minutes`` are None where the
+    provider does not tell (Together v1 tells neither).
+    """
+
+    id: str
+    name: str
+    model: str
+    hardware: str
+    state: EndpointState
+    bounds: Bounds
+    display_name: str = ""
+    ready_replicas: int | None = None
+    inactive_timeout_minutes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Price of one replica of a hardware configuration (all its GPUs)."""
+
+    cents_per_minute: float
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Generic[T]):
+    """A value with its source and the monotonic second at which it was received."""
+
+    value: T
+    source: str
+    received: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No value, and why. It has no number, so nothing can add it up or take it for zero."""
+
+    why: str
+    received: float
+
+
+Observation = Known[T] | Unknown
+"""What a sensor says: a value, or that it has none. No data is never zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The traffic of one endpoint between two reads of a meter.
+
+    start, end:      monotonic seconds; ``end > start``
+    arrivals:        requests that came in
+    completions:     by status class: "2xx", "4xx", "5xx", "aborted" (client gone), "failed" (no or broken answer)
+    concurrency:     time-weighted mean of requests in flight
+    in_flight:       requests in flight at ``end``
+    waiting:         of those, held by the proxy and not yet sent upstream
+    ttft_seconds:    times to first token of the interval, summed and counted; likewise latency and time per output token
+    slow:            completions that missed the route's objective
+    """
+
+    start: float
+    end: float
+    arrivals: int
+    completions: Mapping[str, int]
+    concurrency: float
+    in_flight: int
+    waiting: int
+    slow: int
+    latency_sum: float
+    latency_count: int
+    ttft_sum: float
+    ttft_count: int
+    input_tokens: int
+    output_tokens: int
+
+
+class ReasonCode(StrEnum):
+    """Why a decision is what it is; the label in metrics and the key in the journal."""
+
+    STEADY = "steady"
+    TRAFFIC_UP = "traffic_up"
+    BURST = "burst"
+    TRAFFIC_DOWN = "traffic_down"
+    STABILIZING = "stabilizing"
+    CONSOLIDATION_REFUSED = "consolidation_refused"
+    WAITING_FOR_START = "waiting_for_start"
+    WARMING_UP = "warming_up"
+    NO_DATA = "no_data"
+    ENDPOINT_UNKNOWN = "endpoint_unknown"
+    ENDPOINT_FAULT = "endpoint_fault"
+    IDLE_STOP = "idle_stop"
+    IDLE_KEPT = "idle_kept"
+    WAKE = "wake"
+    BOUNDED = "bounded"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One step of the argument: an enum for machines, a sentence for people, the numbers behind it."""
+
+    code: ReasonCode
+    sentence: str
+    numbers: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A course that lost, and what spoke against it."""
+
+    replicas: int
+    why_not: str
+
+
+class Power(StrEnum):
+    """Whether the endpoint should run at all."""
+
+    RUN = "run"
+    STOP = "stop"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What an endpoint should be, and the whole argument for it.
+
+    ``bounds`` and ``inactive_timeout_minutes`` are always complete: both bounds, and a timeout that is said rather than
+    assumed (0 = never). ``hold`` means: whatever runs, keep it; the actuator then sends nothing.
+    """
+
+    endpoint: str
+    at: float
+    bounds: Bounds
+    inactive_timeout_minutes: int
+    power: Power
+    hold: bool
+    reasons: tuple[Reason, ...]
+    alternatives: tuple[Alternative, ...] = ()
+    bound_by: str | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The argument in words, for logs, the status page and `scaler explain`."""
+        return " ".join(reason.sentence for reason in self.reasons)
+
+
+class ActionKind(StrEnum):
+    """The mutating calls that exist. Deleting is not among them."""
+
+    UPDATE = "update"
+    START = "start"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One call to the update API, complete: bounds and timeout are sent with every kind but STOP."""
+
+    kind: ActionKind
+    endpoint_id: str
+    bounds: Bounds
+    inactive_timeout_minutes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An action written down before it is sent. ``id`` grows by one without gaps."""
+
+    id: int
+    at: float
+    endpoint: str
+    action: Action
+    why: str
+
+
+class OutcomeStatus(StrEnum):
+    """How an action ended.
+
+    CONFIRMED: the provider's state was read back and is what we asked for. REFUSED: the provider said no and nothing changed.
+    UNKNOWN: the reply was lost or contradicts itself; the next tick reads back before anything else.
+    """
+
+    CONFIRMED = "confirmed"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of an intent."""
+
+    intent_id: int
+    at: float
+    status: OutcomeStatus
+    detail: str

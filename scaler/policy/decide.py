@@ -1,0 +1,253 @@
+"""One tick's decision for one endpoint, from what is known to bounds and reasons.
+
+The order is the argument: what cannot be known holds; what does not run is woken or left; what idles may sleep; what runs follows
+its need, up at once and down with proof.
+"""
+
+from dataclasses import dataclass, replace
+
+from scaler.model import (
+    Alternative,
+    Bounds,
+    Decision,
+    Endpoint,
+    EndpointState,
+    Observation,
+    Power,
+    Reason,
+    ReasonCode,
+    Unknown,
+)
+from scaler.policy.fleet import Fleet, track
+from scaler.policy.history import History
+from scaler.policy.reactive import Need, measure, refuse_consolidation
+from scaler.policy.state import PolicyState
+from scaler.settings import EndpointSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Everything a decision may look at.
+
+    key:       the endpoint's name in the configuration
+    endpoint:  what the provider said this tick
+    history:   traffic up to this tick
+    now:       monotonic seconds, for arithmetic
+    at:        Unix seconds, for the record
+    """
+
+    key: str
+    endpoint: Observation[Endpoint]
+    history: History
+    settings: EndpointSettings
+    now: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """The replicas to have, and the argument so far."""
+
+    replicas: int
+    reasons: tuple[Reason, ...]
+    alternatives: tuple[Alternative, ...] = ()
+    bound_by: str | None = None
+
+
+def decide(situation: Situation, before: PolicyState) -> tuple[Decision, PolicyState]:
+    """What the endpoint should be now, and what to remember for the next tick."""
+    seen = situation.endpoint
+    if isinstance(seen, Unknown):
+        why = Reason(
+            ReasonCode.ENDPOINT_UNKNOWN, f"The provider has not said how the endpoint is ({seen.why}); whatever runs, keeps running."
+        )
+        return _hold(situation, before, why), before
+    endpoint = seen.value
+    state = _observe(situation, endpoint, before)
+    match endpoint.state:
+        case EndpointState.STARTED:
+            return _decide_running(situation, endpoint, state)
+        case EndpointState.STOPPED:
+            return _decide_stopped(situation, state), state
+        case EndpointState.PENDING | EndpointState.STARTING:
+            why = Reason(ReasonCode.WAITING_FOR_START, f"The endpoint is {endpoint.state}; nothing is decided against a start under way.")
+        case EndpointState.STOPPING | EndpointState.ERROR | EndpointState.UNKNOWN:
+            why = Reason(
+                ReasonCode.ENDPOINT_FAULT, f"The endpoint is {endpoint.state}, a state to wait out or to be looked at by a person."
+            )
+    return _hold(situation, state, why), state
+
+
+def _observe(situation: Situation, endpoint: Endpoint, before: PolicyState) -> PolicyState:
+    """Take note of what the provider said."""
+    fleet = track(before.fleet, endpoint, cold_start=situation.settings.policy.cold_start_seconds, now=situation.now)
+    return replace(before, fleet=fleet, bounds=endpoint.bounds)
+
+
+def _decide_stopped(situation: Situation, state: PolicyState) -> Decision:
+    """Stopped endpoints do not wake on traffic by themselves: requests that came in the last window are the call."""
+    settings = situation.settings
+    window = settings.policy.stable_window_seconds
+    calls = sum(sample.arrivals for sample in situation.history.since(situation.now - window))
+    if situation.history.known_since is None or calls == 0:
+        return _hold(situation, state, Reason(ReasonCode.IDLE_KEPT, "The endpoint is stopped and nobody asks for it."))
+    if not settings.idle.wake:
+        why = "The endpoint is stopped and requests come in, but the configuration does not allow to start it (idle.wake)."
+        return _hold(situation, state, Reason(ReasonCode.IDLE_KEPT, why, {"arrivals": calls}))
+    why = f"{calls} requests came in the last {window:.0f} s while the endpoint was stopped: start it."
+    reason = Reason(ReasonCode.WAKE, why, {"arrivals": calls})
+    return _decision(situation, Course(settings.min_replicas, (reason,)), Power.RUN, floor_max=0)
+
+
+def _decide_running(situation: Situation, endpoint: Endpoint, state: PolicyState) -> tuple[Decision, PolicyState]:
+    """Follow the need: up at once, down with proof, asleep when idle long enough."""
+    history, settings, now = situation.history, situation.settings, situation.now
+    if history.known_since is None or not history.samples:
+        why = Reason(ReasonCode.NO_DATA, "The traffic is not known; no data is not zero, so whatever runs, keeps running.")
+        return _hold(situation, state, why), state
+    if idle := _idle_stop(situation):
+        return _decision(
+            situation, Course(endpoint.bounds.min_replicas, (idle,)), Power.STOP, floor_max=endpoint.bounds.max_replicas
+        ), state
+
+    fleet = state.fleet or Fleet()
+    need = measure(history, fleet, settings.policy, now)
+    state = _remember(state, need, settings, now)
+    wanted = min(max(need.replicas, settings.min_replicas), settings.max_replicas)
+    if wanted > fleet.total:
+        course = _up(need, fleet, settings)
+    elif wanted < fleet.total:
+        course = _down(situation, need, fleet, state)
+    else:
+        course = _stay(need, fleet, settings)
+    proven = now - history.known_since >= settings.policy.stabilization_seconds
+    floor_max = 0 if proven else endpoint.bounds.max_replicas
+    return _decision(situation, course, Power.KEEP, floor_max=floor_max), state
+
+
+def _remember(state: PolicyState, need: Need, settings: EndpointSettings, now: float) -> PolicyState:
+    """Keep the needs of the stabilization window, and the end of a panic."""
+    horizon = now - settings.policy.stabilization_seconds
+    needs = (*((when, replicas) for when, replicas in state.needs if when > horizon), (now, need.replicas))
+    panic_until = now + settings.policy.stable_window_seconds if need.burst else state.panic_until
+    return replace(state, needs=needs, panic_until=panic_until)
+
+
+def _idle_stop(situation: Situation) -> Reason | None:
+    """Idle for long enough, with unbroken proof of it, and allowed to stop."""
+    idle, history = situation.settings.idle, situation.history
+    if not idle.allow_stop or history.known_since is None:
+        return None
+    proven = situation.now - max(history.known_since, history.last_busy() or history.known_since)
+    if proven < idle.stop_after_minutes * 60:
+        return None
+    why = f"No request for {proven / 60:.0f} minutes, {idle.stop_after_minutes:g} are enough: stop."
+    return Reason(ReasonCode.IDLE_STOP, why, {"idle_seconds": proven})
+
+
+def _stay(need: Need, fleet: Fleet, settings: EndpointSettings) -> Course:
+    """What runs is what is needed, or as near to it as the configured bounds allow."""
+    why = f"{need.stable:.1f} requests in flight need {need.replicas} replicas; {fleet.total} are there."
+    steady = Reason(ReasonCode.STEADY, why, _figures(need, fleet))
+    if need.replicas > settings.max_replicas:
+        limit = Reason(ReasonCode.BOUNDED, f"max_replicas allows {settings.max_replicas}.", {"allowed": settings.max_replicas})
+        return Course(fleet.total, (steady, limit), (Alternative(need.replicas, "limited by max_replicas"),), "max_replicas")
+    return Course(fleet.total, (steady,), bound_by="min_replicas" if need.replicas < settings.min_replicas else None)
+
+
+def _figures(need: Need, fleet: Fleet) -> dict[str, float]:
+    return {
+        "concurrency_stable": need.stable,
+        "concurrency_panic": need.panic,
+        "needed": need.replicas,
+        "ready": fleet.ready,
+        "starting": fleet.starting,
+    }
+
+
+def _up(need: Need, fleet: Fleet, settings: EndpointSettings) -> Course:
+    """More, at once; doubling or ``max_step_up``, whichever is more, and never above the ceiling."""
+    step = fleet.total + max(settings.policy.max_step_up, fleet.total)
+    wanted = max(need.replicas, settings.min_replicas)
+    replicas = min(wanted, step, settings.max_replicas)
+    code = ReasonCode.BURST if need.burst else ReasonCode.TRAFFIC_UP
+    seen = f"{need.panic:.1f} requests in flight in a burst" if need.burst else f"{need.stable:.1f} requests in flight"
+    reasons = (
+        Reason(code, f"{seen} need {wanted} replicas; {fleet.ready} serve and {fleet.starting} are starting.", _figures(need, fleet)),
+    )
+    if replicas == wanted:
+        return Course(replicas, reasons)
+    bound_by = "max_replicas" if replicas == settings.max_replicas else "max_step_up"
+    limit = Reason(ReasonCode.BOUNDED, f"{bound_by} allows {replicas} of them now.", {"allowed": replicas})
+    return Course(replicas, (*reasons, limit), (Alternative(wanted, f"limited by {bound_by}"),), bound_by)
+
+
+def _down(situation: Situation, need: Need, fleet: Fleet, state: PolicyState) -> Course:
+    """Fewer, but only with proof; each objection keeps what runs and says so."""
+    settings = situation.settings
+    lowest = max(need.replicas, settings.min_replicas)
+    target = min(max(lowest, fleet.total - settings.policy.max_step_down), settings.max_replicas)
+    objection = _objection(situation, target, fleet, state)
+    if objection is not None:
+        return Course(fleet.total, (objection,), (Alternative(target, objection.sentence),), objection.code.value)
+    highest = max(replicas for _, replicas in state.needs)
+    why = (
+        f"{need.stable:.1f} requests in flight need {need.replicas} replicas, never more than {highest} "
+        f"in the last {settings.policy.stabilization_seconds:.0f} s, and {target} pass the consolidation check: one step down."
+    )
+    limited = target > lowest
+    alternatives = (Alternative(lowest, "limited by max_step_down"),) if limited else ()
+    return Course(
+        target, (Reason(ReasonCode.TRAFFIC_DOWN, why, _figures(need, fleet)),), alternatives, "max_step_down" if limited else None
+    )
+
+
+def _objection(situation: Situation, target: int, fleet: Fleet, state: PolicyState) -> Reason | None:
+    """The first thing that speaks against taking replicas away."""
+    history, settings, now = situation.history, situation.settings, situation.now
+    policy = settings.policy
+    if fleet.starting:
+        why = f"{fleet.starting} replicas are still starting; nothing is taken away against a start under way."
+        return Reason(ReasonCode.WAITING_FOR_START, why, {"starting": fleet.starting})
+    proven = now - (history.known_since if history.known_since is not None else now)
+    if proven < policy.stabilization_seconds:
+        why = f"Traffic is known without a gap for {proven:.0f} s; taking away needs {policy.stabilization_seconds:.0f}."
+        return Reason(ReasonCode.WARMING_UP, why, {"known_seconds": proven})
+    if now < state.panic_until:
+        why = f"A burst passed {policy.stable_window_seconds - (state.panic_until - now):.0f} s ago."
+        return Reason(ReasonCode.STABILIZING, why, {"panic_seconds_left": state.panic_until - now})
+    highest = max(replicas for _, replicas in state.needs)
+    if min(highest, settings.max_replicas) > target:
+        why = f"{highest} replicas were needed within the last {policy.stabilization_seconds:.0f} s."
+        return Reason(ReasonCode.STABILIZING, why, {"highest_need": highest})
+    refusal = refuse_consolidation(history, target, settings, now)
+    if refusal and target < settings.max_replicas:
+        return Reason(ReasonCode.CONSOLIDATION_REFUSED, f"{target} replicas would not do: {refusal}.", {"target": target})
+    return None
+
+
+def _decision(situation: Situation, course: Course, power: Power, *, floor_max: int) -> Decision:
+    """Bounds around the course. ``floor_max``: the upper bound does not come below this (no proof yet that it may).
+
+    More replicas than the ceiling allows are left alone until there is proof, too: such a decision holds.
+    """
+    settings = situation.settings
+    upper = min(max(course.replicas + settings.policy.burst_replicas, floor_max), settings.max_replicas)
+    return Decision(
+        endpoint=situation.key,
+        at=situation.at,
+        bounds=Bounds(course.replicas, max(upper, course.replicas)),
+        inactive_timeout_minutes=settings.idle.inactive_timeout_minutes,
+        power=power,
+        hold=course.replicas > settings.max_replicas and power is not Power.STOP,
+        reasons=course.reasons,
+        alternatives=course.alternatives,
+        bound_by=course.bound_by,
+    )
+
+
+def _hold(situation: Situation, state: PolicyState, reason: Reason) -> Decision:
+    """Nothing is sent; the bounds are those last seen."""
+    settings = situation.settings
+    bounds = state.bounds or Bounds(settings.min_replicas, settings.max_replicas)
+    return Decision(situation.key, situation.at, bounds, settings.idle.inactive_timeout_minutes, Power.KEEP, True, (reason,))

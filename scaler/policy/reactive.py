@@ -1,0 +1,64 @@
+"""The reactive core: how many replicas the traffic of the last seconds needs, and whether one fewer would do.
+
+Stable and panic windows after Knative's autoscaler, tolerance and stabilization after Kubernetes' HPA, and the consolidation
+question that both leave out: would N-1 replicas still meet the objective?
+"""
+
+import math
+from dataclasses import dataclass
+
+from scaler.policy.fleet import Fleet
+from scaler.policy.history import History
+from scaler.settings import EndpointSettings, PolicySettings
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Replicas needed now, and the figures behind it.
+
+    stable, panic:  mean concurrency over either window
+    replicas:       what serves it at the planned utilization (0 without traffic)
+    burst:          the panic window asks for a multiple of what is ready
+    """
+
+    stable: float
+    panic: float
+    replicas: int
+    burst: bool
+
+
+def replicas_for(concurrency: float, policy: PolicySettings) -> int:
+    """ceil(concurrency / (target_concurrency x target_utilization)), forgiving rounding errors."""
+    return math.ceil(concurrency / (policy.target_concurrency * policy.target_utilization) - 1e-9)
+
+
+def measure(history: History, fleet: Fleet, policy: PolicySettings, now: float) -> Need:
+    """The need at ``now``. Within the tolerance of what is there already, it is what is there."""
+    stable = history.mean_concurrency(now - policy.stable_window_seconds)
+    panic = history.mean_concurrency(now - policy.panic_window_seconds)
+    sudden = replicas_for(panic, policy)
+    burst = sudden >= policy.panic_threshold * max(1, fleet.ready)
+    planned = fleet.total * policy.target_concurrency * policy.target_utilization
+    steady = planned > 0 and abs(stable / planned - 1) <= policy.tolerance
+    usual = fleet.total if steady else replicas_for(stable, policy)
+    return Need(stable, panic, max(usual, sudden) if burst else usual, burst)
+
+
+def refuse_consolidation(history: History, replicas: int, settings: EndpointSettings, now: float) -> str | None:
+    """Why ``replicas`` would not do for the load of the stabilization window, or None if they would.
+
+    The window's peak must fit the replicas' full target (headroom is there for peaks), and the objective must be met today:
+    whoever misses it with N will not meet it with N-1.
+    """
+    policy = settings.policy
+    start = now - policy.stabilization_seconds
+    peak = history.peak_concurrency(start)
+    if peak > replicas * policy.target_concurrency:
+        return (
+            f"the last {policy.stabilization_seconds:.0f} s saw {peak:.1f} requests in flight, {peak / replicas:.1f} for each of {replicas}"
+        )
+    slow = history.slow_share(start)
+    allowed = 1 - settings.objective.share
+    if slow > allowed:
+        return f"{slow:.1%} of answers miss the objective already, {allowed:.1%} may"
+    return None

@@ -1,0 +1,548 @@
+"""The whole configuration: one tree, YAML file < environment (``SCALER_A__B``) < secret files (``*_file`` fields).
+
+`load` returns a valid, frozen `Settings` or raises `ConfigError`, which names the file, the path of each bad field and what was
+expected there. Nothing is ever half applied.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+PREFIX = "SCALER_"
+MAX_PORT = 65535
+MAX_CONFIG_BYTES = 4 * 1024 * 1024
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _listen(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or int(port) > MAX_PORT:
+        raise ValueError("expected HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080")
+    return value
+
+
+def _origin(value: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~/\-]*)?", value):
+        raise ValueError("expected an http(s) URL of host, port and path only")
+    if value.startswith("http://") and host_of(value) not in LOOPBACK:
+        raise ValueError("expected https:// (plain http is accepted for loopback addresses only)")
+    return value.rstrip("/")
+
+
+Listen = Annotated[str, AfterValidator(_listen)]
+Origin = Annotated[str, AfterValidator(_origin)]
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
+
+
+def host_port(listen: str) -> tuple[str, int]:
+    """Split ``HOST:PORT``; brackets of an IPv6 address are taken off."""
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def host_of(url: str) -> str:
+    """The host of an http(s) URL, brackets kept."""
+    authority = url.split("://", 1)[1].split("/", 1)[0]
+    return authority if authority.endswith("]") else re.sub(r":\d+$", "", authority)
+
+
+class Section(BaseModel):
+    """A branch of the tree: unknown keys are errors, values are frozen, docstrings are the documentation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ClockSettings(Section):
+    """Time. Only the embedded world can live faster than one second a second."""
+
+    speed: Positive = 1.0
+    """Clock seconds per real second. Leave 1 against a real provider."""
+    epoch: float | None = None
+    """Real Unix second at which the scaled clock reads ``start``; default: the moment the process starts."""
+    start: float | None = None
+    """What the scaled clock reads at ``epoch``, Unix seconds; default: ``epoch``."""
+
+
+class ProviderSettings(Section):
+    """The update API."""
+
+    kind: Literal["together_v1", "together_v2"] = "together_v1"
+    """Generation of the API. v1 is ``/v1/endpoints``; v2 is projects, endpoints and deployments."""
+    base_url: Origin = "https://api.together.xyz/v1"
+    """Base of the management API; for v1 it ends in ``/v1``."""
+    api_key: SecretStr | None = None
+    """Never in the YAML file: SCALER_PROVIDER__API_KEY, or better ``api_key_file``."""
+    api_key_file: Path | None = None
+    """File that holds the key; wins over the environment."""
+    timeout_seconds: Positive = 8.0
+    """Deadline of one management call, in real seconds."""
+
+    @property
+    def key(self) -> SecretStr:
+        """The key; `load` has made sure that there is one."""
+        if self.api_key is None:
+            raise RuntimeError("settings were not made by load()")
+        return self.api_key
+
+
+class ProxySettings(Section):
+    """The request path."""
+
+    listen: Listen = "127.0.0.1:8080"
+    """Where clients send inference requests."""
+    upstream: Origin | None = None
+    """Base of the inference API including ``/v1``; default: ``provider.base_url``."""
+    max_body_bytes: Annotated[int, Field(gt=0)] = 16 * 1024 * 1024
+    """Largest request body; beyond it 413."""
+    max_head_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024
+    """Largest request head; beyond it 431."""
+    max_connections: Annotated[int, Field(gt=0)] = 10_000
+    """Client connections at once; beyond it the newest is closed."""
+    header_timeout_seconds: Positive = 10.0
+    """A request head must be complete in this time (408)."""
+    body_timeout_seconds: Positive = 30.0
+    """A request body must be complete in this time (408)."""
+    connect_timeout_seconds: Positive = 10.0
+    """A connection to the upstream must stand in this time (504)."""
+    response_timeout_seconds: Positive = 600.0
+    """The upstream may be silent this long before and between bytes of an answer (504, or a visible break)."""
+    keepalive_seconds: Positive = 75.0
+    """An idle client connection is kept this long."""
+    upstream_idle_seconds: Positive = 30.0
+    """An idle upstream connection is kept this long."""
+    drain_seconds: Seconds = 60.0
+    """On SIGTERM, streams in flight get this long to finish."""
+
+
+class AdminSettings(Section):
+    """Health, metrics and status."""
+
+    listen: Listen = "127.0.0.1:9090"
+    """Loopback by default; any other address demands a token."""
+    token: SecretStr | None = None
+    """Bearer token for everything but the health routes."""
+    token_file: Path | None = None
+    """File that holds the token; wins over the environment."""
+
+
+class StoreSettings(Section):
+    """Journal, intents and outcomes."""
+
+    path: Path = Path("scaler.db")
+    """SQLite file (WAL)."""
+    retention_days: Annotated[int, Field(gt=0)] = 30
+    """Decisions older than this are removed; intents never are."""
+
+
+class ScheduleSettings(Section):
+    """When things happen."""
+
+    tick_seconds: Positive = 10.0
+    """Period of the control loop."""
+    overdue_ticks: Positive = 3.0
+    """A tick later than this many periods counts as late: ``/livez`` fails."""
+
+
+class GuardSettings(Section):
+    """The last gate before money: limits on what the actuator may do, whatever the policy says."""
+
+    max_actions_per_hour: Annotated[int, Field(gt=0)] = 60
+    """Mutating calls per endpoint and hour; survives restarts."""
+    max_decision_age_seconds: Positive = 30.0
+    """A decision older than this is not carried out."""
+
+
+class ObjectiveSettings(Section):
+    """What a good answer is."""
+
+    ttft_seconds: Positive | None = 2.0
+    """A streamed answer should begin within this time."""
+    latency_seconds: Positive | None = None
+    """Any answer should be complete within this time."""
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """Share of requests that should meet both."""
+
+
+class PolicySettings(Section):
+    """How traffic becomes replicas."""
+
+    target_concurrency: Positive = 8.0
+    """Requests in flight that one replica serves well (Together's own default target is 8)."""
+    target_utilization: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """Share of that to plan with; the rest is headroom for the time a start takes."""
+    stable_window_seconds: Positive = 60.0
+    """Mean concurrency over this span drives ordinary changes."""
+    panic_window_seconds: Positive = 20.0
+    """Mean over this span drives the answer to a burst."""
+    panic_threshold: Annotated[float, Field(gt=1)] = 2.0
+    """A burst: the panic window wants this many times the ready replicas."""
+    stabilization_seconds: Positive = 300.0
+    """Down only to the highest need seen in this span."""
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Needs within this share of what runs change nothing."""
+    max_step_up: Annotated[int, Field(gt=0)] = 4
+    """Most replicas added at once (or doubling, whichever is more)."""
+    max_step_down: Annotated[int, Field(gt=0)] = 1
+    """Most replicas taken away at once."""
+    cold_start_seconds: Positive = 300.0
+    """Time from an update to a serving replica, where the provider does not tell how many are ready."""
+    burst_replicas: Annotated[int, Field(ge=0)] = 0
+    """How many replicas above our own count the platform's autoscaler may add; 0 pins min = max."""
+
+    @model_validator(mode="after")
+    def _windows_nest(self) -> Self:
+        if self.panic_window_seconds > self.stable_window_seconds:
+            raise ValueError("expected panic_window_seconds <= stable_window_seconds")
+        return self
+
+
+class IdleSettings(Section):
+    """When the endpoint may sleep."""
+
+    inactive_timeout_minutes: Annotated[int, Field(ge=0)] = 60
+    """Sent with every update: the platform stops the endpoint after this long without a request; 0 = never."""
+    allow_stop: bool = False
+    """Whether scaler may stop the endpoint itself. On Together v1 make sure first that your account may start it again."""
+    stop_after_minutes: Positive = 30.0
+    """Proven idle this long, then stopped (when allowed)."""
+    wake: bool = True
+    """Whether scaler starts the endpoint again when requests come while it is stopped."""
+
+
+class EndpointSettings(Section):
+    """One endpoint that scaler looks after. Its key in ``endpoints`` is a name for people, metrics and requests."""
+
+    id: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+$")]
+    """Management id, such as endpoint-e6c6b82f-..."""
+    name: str | None = None
+    """Inference name; default: what the provider says."""
+    aliases: tuple[str, ...] = ()
+    """More names under which clients may ask for it in ``model``."""
+    min_replicas: Annotated[int, Field(ge=1)] = 1
+    """Floor while the endpoint runs."""
+    max_replicas: Annotated[int, Field(ge=1)] = 1
+    """Ceiling, always."""
+    objective: ObjectiveSettings = ObjectiveSettings()
+    """What a good answer is."""
+    policy: PolicySettings = PolicySettings()
+    """How traffic becomes replicas."""
+    idle: IdleSettings = IdleSettings()
+    """When it may sleep."""
+
+    @model_validator(mode="after")
+    def _bounds_ordered(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"expected min_replicas <= max_replicas, got {self.min_replicas} > {self.max_replicas}")
+        return self
+
+
+class ColdStartSettings(Section):
+    """Time from placement to serving: log-normal."""
+
+    median_seconds: Positive = 180.0
+    """Half of the starts are faster."""
+    sigma: Annotated[float, Field(ge=0, le=2)] = 0.2
+    """Spread: standard deviation of the logarithm."""
+
+
+class ReplicaSettings(Section):
+    """How a replica of the world serves."""
+
+    slots: Annotated[int, Field(gt=0)] = 8
+    """Requests served at once; more wait in the endpoint's queue."""
+    ttft_seconds: Positive = 0.4
+    """Time to first token of an empty prompt on an idle replica."""
+    seconds_per_input_token: Seconds = 0.0001
+    """Added to it for each input token."""
+    seconds_per_output_token: Positive = 0.02
+    """Time per output token on an idle replica."""
+    slowdown: Seconds = 0.6
+    """Both grow with load: a full replica takes (1 + slowdown) times as long."""
+    tokens_per_event: Annotated[int, Field(gt=0)] = 1
+    """Tokens in one SSE event."""
+
+
+class NativeAutoscalerSettings(Section):
+    """The platform's own autoscaler between the bounds: reacts to load it has seen."""
+
+    target_in_flight: Positive = 8.0
+    """Requests in flight per replica it steers to."""
+    period_seconds: Positive = 15.0
+    """How often it looks."""
+    up_window_seconds: Seconds = 60.0
+    """Load must stand this long before it adds."""
+    down_window_seconds: Seconds = 300.0
+    """And be gone this long before it takes away."""
+
+
+class WorldEndpointSettings(Section):
+    """An endpoint that exists when the world begins."""
+
+    id: str | None = None
+    """Default: made up from the seed."""
+    model: str
+    """One of the catalog's models."""
+    hardware: str
+    """One of the model's hardware ids."""
+    display_name: str = ""
+    """Default: the name."""
+    min_replicas: Annotated[int, Field(ge=0)] = 1
+    """Lower bound at the beginning."""
+    max_replicas: Annotated[int, Field(ge=1)] = 1
+    """Upper bound at the beginning."""
+    inactive_timeout_minutes: Annotated[int, Field(ge=0)] = 60
+    """0 = never."""
+    state: Literal["STARTED", "STOPPED"] = "STARTED"
+    """STARTED: its minimum is ready at once."""
+
+
+class WorldSettings(Section):
+    """A platform in a box, for trying, testing and backtesting without spending a cent."""
+
+    listen: Listen = "127.0.0.1:8123"
+    """Where it serves the provider's HTTP API."""
+    seed: int = 1
+    """Same seed, same cold starts."""
+    owner: str = "tester"
+    """First part of every endpoint name."""
+    stock: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """Replicas that can be placed, by hardware id; default 64 of each."""
+    placement_seconds: Seconds = 5.0
+    """Time a new endpoint is PENDING before its first replicas are placed."""
+    stop_seconds: Seconds = 10.0
+    """Time from STOPPING to STOPPED once requests in flight are done."""
+    max_queued: Annotated[int, Field(ge=0)] = 1_000
+    """Requests that may wait in front of one endpoint; beyond it 503."""
+    billing_from: Literal["ready", "start"] = "ready"
+    """Whether the minutes of a cold start are billed (Together says they are not)."""
+    cold_start: ColdStartSettings = ColdStartSettings()
+    """How long a replica takes to serve."""
+    replica: ReplicaSettings = ReplicaSettings()
+    """How it serves."""
+    native_autoscaler: NativeAutoscalerSettings = NativeAutoscalerSettings()
+    """What moves replicas between the bounds."""
+    endpoints: tuple[WorldEndpointSettings, ...] = ()
+    """What exists at the beginning."""
+
+
+class LogSettings(Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is written."""
+    format: Literal["auto", "json", "console"] = "auto"
+    """auto: console on a terminal, JSON lines elsewhere."""
+
+
+class Settings(BaseSettings):
+    """The root of the tree."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+    provider: ProviderSettings = ProviderSettings()
+    """The update API."""
+    proxy: ProxySettings = ProxySettings()
+    """The request path."""
+    admin: AdminSettings = AdminSettings()
+    """Health, metrics and status."""
+    endpoints: Annotated[dict[str, EndpointSettings], Field(min_length=1, max_length=100)]
+    """What scaler looks after, by a name of your own."""
+    schedule: ScheduleSettings = ScheduleSettings()
+    """When things happen."""
+    guard: GuardSettings = GuardSettings()
+    """The last gate before money."""
+    store: StoreSettings = StoreSettings()
+    """Journal, intents and outcomes."""
+    pause_file: Path = Path("scaler.paused")
+    """While this file exists (or cannot be looked for), nothing is sent to the update API."""
+    dry_run: bool = False
+    """Decide, explain and measure, but send nothing."""
+    clock: ClockSettings = ClockSettings()
+    """Time."""
+    world: WorldSettings | None = None
+    """If given, this platform in a box is served beside the daemon."""
+    log: LogSettings = LogSettings()
+    """What is written to standard error."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 (pydantic-settings' signature)
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load` has merged: the environment must not slip in a second time above the secret files."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        seen: dict[str, str] = {}
+        for key, endpoint in self.endpoints.items():
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", key):
+                raise ValueError(f"endpoints.{key}: expected a name of up to 63 letters, digits, '.', '_' and '-'")
+            for name in {key, endpoint.id, *endpoint.aliases, *([endpoint.name] if endpoint.name else [])}:
+                if name in seen:
+                    raise ValueError(f"endpoints.{key}: {name!r} already names endpoints.{seen[name]}")
+                seen[name] = key
+        return self
+
+    @model_validator(mode="after")
+    def _admin_is_private(self) -> Self:
+        host, _ = host_port(self.admin.listen)
+        if host not in LOOPBACK and self.admin.token is None and self.admin.token_file is None:
+            raise ValueError(f"admin.listen: {host} is not loopback; expected admin.token_file beside it")
+        return self
+
+    @property
+    def upstream(self) -> str:
+        """Base of the inference API."""
+        return self.proxy.upstream or self.provider.base_url
+
+
+class ConfigError(Exception):
+    """The configuration is bad. ``problems`` has one line each: ``FILE: path: what was expected``."""
+
+    def __init__(self, source: Path, problems: list[str]) -> None:
+        """Name the file in front of each problem."""
+        self.problems = [f"{source}: {problem}" for problem in problems]
+        super().__init__("\n".join(self.problems))
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML in which a key stands once; plain YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 (PyYAML's signature)
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for (key_node, _), key in zip(node.value, keys, strict=True):
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands more than once", key_node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """The file as a mapping; every fault is a `ConfigError`."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from error
+    if len(text) > MAX_CONFIG_BYTES:
+        raise ConfigError(path, [f"larger than {MAX_CONFIG_BYTES} bytes"])
+    try:
+        tree = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(path, [f"is not YAML: {' '.join(str(error).split())}"]) from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(path, ["expected a mapping of settings at the top"])
+    return tree
+
+
+SECRETS = (("provider", "api_key"), ("admin", "token"))
+
+
+def _inline_secrets(tree: dict[str, Any]) -> list[str]:
+    """Secrets do not belong in a file that is copied, committed and shown."""
+    return [
+        f"{section}.{name}: expected in the environment ({PREFIX}{section.upper()}__{name.upper()}) or in {section}.{name}_file, not inline"
+        for section, name in SECRETS
+        if isinstance(tree.get(section), dict) and name in tree[section]
+    ]
+
+
+def _secret_files(tree: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The secrets that the ``*_file`` fields point to, as an overlay, and what went wrong on the way."""
+    overlay: dict[str, Any] = {}
+    problems: list[str] = []
+    for section, name in SECRETS:
+        branch = tree.get(section)
+        file = branch.get(f"{name}_file") if isinstance(branch, dict) else None
+        if file is None:
+            continue
+        try:
+            secret = Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError, TypeError) as error:
+            problems.append(f"{section}.{name}_file: expected a readable text file, got {file!r} ({type(error).__name__})")
+            continue
+        if not secret:
+            problems.append(f"{section}.{name}_file: expected a secret, but {file} is empty")
+        overlay.setdefault(section, {})[name] = secret
+    return overlay, problems
+
+
+def _describe(error: ValidationError) -> list[str]:
+    """One line per fault; the input itself is never shown, it may be a secret."""
+    lines = []
+    for fault in error.errors(include_url=False, include_input=False):
+        where = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            message = "unknown key"
+        lines.append(f"{where}: {message}" if where else message)
+    return lines
+
+
+def _unknown_variables() -> list[str]:
+    """A misspelt variable would silently do nothing; nested ones are caught by the tree itself."""
+    known = set(Settings.model_fields)
+    return [
+        f"{name} (environment): unknown key"
+        for name in os.environ
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX).lower().split("__", 1)[0] not in known
+    ]
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """``over`` wins, branch by branch."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def load_world(path: Path) -> WorldSettings:
+    """The ``world`` section alone of a configuration file, checked; its defaults when the file has none.
+
+    Raises `ConfigError`.
+    """
+    try:
+        return WorldSettings.model_validate(_read_yaml(path).get("world") or {})
+    except ValidationError as error:
+        raise ConfigError(path, [f"world.{problem}" for problem in _describe(error)]) from error
+
+
+def load(path: Path, **overrides: Any) -> Settings:  # noqa: ANN401 (any field of the tree)
+    """Read, merge and check the whole configuration.
+
+    ``overrides`` are top-level fields that win over everything (command-line options).
+    Raises `ConfigError`.
+    """
+    file = _read_yaml(path)
+    if problems := _inline_secrets(file) + _unknown_variables():
+        raise ConfigError(path, problems)
+    try:
+        tree = _merge(file, EnvSettingsSource(Settings)())
+        secrets, problems = _secret_files(tree)
+        if problems:
+            raise ConfigError(path, problems)
+        settings = Settings(**_merge(_merge(tree, secrets), overrides))
+    except ValidationError as error:
+        raise ConfigError(path, _describe(error)) from error
+    except SettingsError as error:
+        raise ConfigError(path, [f"environment: {error}"]) from error
+    if settings.provider.api_key is None:
+        raise ConfigError(path, ["provider.api_key: expected SCALER_PROVIDER__API_KEY in the environment, or provider.api_key_file"])
+    return settings

@@ -1,0 +1,140 @@
+"""One tree from three sources; bad input names the file, the path and what was expected."""
+
+from pathlib import Path
+
+import pytest
+
+from scaler.settings import ConfigError, load
+
+MINIMAL = """
+provider: {api_key_file: KEYFILE}
+endpoints:
+  chat: {id: endpoint-1, max_replicas: 4}
+"""
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    file = tmp_path / "key"
+    file.write_text("file-secret\n")
+    return file
+
+
+def write(tmp_path: Path, text: str, key: Path | None = None) -> Path:
+    file = tmp_path / "config.yaml"
+    file.write_text(text.replace("KEYFILE", str(key)))
+    return file
+
+
+def test_ten_lines_are_enough(tmp_path: Path, key: Path) -> None:
+    settings = load(write(tmp_path, MINIMAL, key))
+    assert settings.endpoints["chat"].max_replicas == 4
+    assert settings.upstream == "https://api.together.xyz/v1"
+
+
+def test_environment_wins_over_the_file_and_merges_deep(tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCALER_ENDPOINTS__CHAT__MIN_REPLICAS", "2")
+    monkeypatch.setenv("SCALER_PROXY__LISTEN", "127.0.0.1:9999")
+    settings = load(write(tmp_path, MINIMAL, key))
+    assert settings.endpoints["chat"].min_replicas == 2
+    assert settings.endpoints["chat"].max_replicas == 4
+    assert settings.proxy.listen == "127.0.0.1:9999"
+
+
+def test_secret_file_wins_over_the_environment(tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCALER_PROVIDER__API_KEY", "env-secret")
+    settings = load(write(tmp_path, MINIMAL, key))
+    assert settings.provider.key.get_secret_value() == "file-secret"
+
+
+def test_a_secret_file_may_be_named_by_the_environment(tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCALER_PROVIDER__API_KEY_FILE", str(key))
+    settings = load(write(tmp_path, "endpoints: {chat: {id: endpoint-1}}"))
+    assert settings.provider.key.get_secret_value() == "file-secret"
+
+
+def test_options_win_over_everything(tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCALER_DRY_RUN", "false")
+    assert load(write(tmp_path, MINIMAL, key), dry_run=True).dry_run
+
+
+def test_secrets_do_not_print(tmp_path: Path, key: Path) -> None:
+    settings = load(write(tmp_path, MINIMAL, key))
+    assert "file-secret" not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+BAD = {
+    "unknown key at the top": ("provder: {}\n" + MINIMAL, "provder: unknown key"),
+    "unknown key below": (MINIMAL.replace("max_replicas", "max_replica"), "endpoints.chat.max_replica: unknown key"),
+    "duplicate key": (MINIMAL + "endpoints: {}\n", "key 'endpoints' stands more than once"),
+    "duplicate endpoint": (MINIMAL + "  chat: {id: endpoint-2}\n", "key 'chat' stands more than once"),
+    "min above max": (
+        MINIMAL.replace("max_replicas: 4", "min_replicas: 5, max_replicas: 4"),
+        "endpoints.chat: expected min_replicas <= max_replicas",
+    ),
+    "wrong type": (
+        MINIMAL.replace("max_replicas: 4", "max_replicas: many"),
+        "endpoints.chat.max_replicas: Input should be a valid integer",
+    ),
+    "negative": (
+        MINIMAL.replace("max_replicas: 4", "min_replicas: -1"),
+        "endpoints.chat.min_replicas: Input should be greater than or equal to 1",
+    ),
+    "not a number": (MINIMAL + "schedule: {tick_seconds: .nan}", "schedule.tick_seconds"),
+    "infinite": (MINIMAL + "schedule: {tick_seconds: .inf}", "schedule.tick_seconds"),
+    "no endpoints": ("provider: {api_key_file: KEYFILE}", "endpoints: Field required"),
+    "inline secret": ("provider: {api_key: s3cret}\nendpoints: {chat: {id: e}}", "provider.api_key: expected in the environment"),
+    "no secret": ("endpoints: {chat: {id: endpoint-1}}", "provider.api_key: expected SCALER_PROVIDER__API_KEY"),
+    "secret file missing": (MINIMAL.replace("KEYFILE", "/nonexistent/key"), "provider.api_key_file: expected a readable text file"),
+    "plain http to the world": (MINIMAL + "proxy: {upstream: 'http://example.org/v1'}", "proxy.upstream: expected https://"),
+    "loopback in the name only": (MINIMAL + "proxy: {upstream: 'http://127.0.0.1.example.org'}", "proxy.upstream: expected https://"),
+    "user info in the URL": (MINIMAL + "proxy: {upstream: 'https://a@b.example'}", "proxy.upstream: expected an http(s) URL"),
+    "bad listen": (MINIMAL + "admin: {listen: '9090'}", "admin.listen: expected HOST:PORT"),
+    "public admin without token": (MINIMAL + "admin: {listen: '0.0.0.0:9090'}", "admin.listen: 0.0.0.0 is not loopback"),
+    "two endpoints, one id": (MINIMAL + "  other: {id: endpoint-1}\n", "'endpoint-1' already names endpoints.chat"),
+    "panic longer than stable": (
+        MINIMAL.replace("max_replicas: 4", "policy: {panic_window_seconds: 90}"),
+        "endpoints.chat.policy: expected panic_window_seconds <= stable_window_seconds",
+    ),
+    "not a mapping": ("- a\n- b\n", "expected a mapping"),
+    "not YAML": ("a: [", "is not YAML"),
+    "not text": ("\x00", "is not YAML"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_refused_with_file_path_and_expectation(tmp_path: Path, key: Path, text: str, message: str) -> None:
+    file = write(tmp_path, text, key)
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert message in str(caught.value)
+    assert all(problem.startswith(f"{file}: ") for problem in caught.value.problems)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path, key: Path) -> None:
+    text = MINIMAL.replace("max_replicas: 4", "max_replicas: 0, colour: red") + "dry_run: perhaps\n"
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, text, key))
+    assert len(caught.value.problems) == 3
+
+
+def test_a_misspelt_variable_is_an_error(tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCALER_DRYRUN", "true")
+    with pytest.raises(ConfigError, match=r"SCALER_DRYRUN \(environment\): unknown key"):
+        load(write(tmp_path, MINIMAL, key))
+
+
+def test_a_missing_file_and_a_huge_one_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path / "nowhere.yaml")
+    huge = tmp_path / "huge.yaml"
+    huge.write_text("#" * (4 * 1024 * 1024 + 1))
+    with pytest.raises(ConfigError, match="larger than"):
+        load(huge)
+
+
+def test_an_empty_secret_file_is_an_error(tmp_path: Path, key: Path) -> None:
+    key.write_text("\n")
+    with pytest.raises(ConfigError, match="expected a secret"):
+        load(write(tmp_path, MINIMAL, key))
