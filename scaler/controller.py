@@ -1,4 +1,4 @@
-"""One tick of one endpoint: sample, look, reconcile, decide, record, act. The order is here and nowhere else.
+"""One tick of one endpoint: sample, look, decide, record, act. The order is here and nowhere else.
 
 Guarantees: a tick never raises for anything that traffic, provider or store do; what is not known is Unknown and reaches the policy
 as such; a decision is in the journal before its action is tried. Not guaranteed: that a tick is on time (see `scheduler`).
@@ -8,15 +8,15 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scaler.actuator import Actuator, Skipped
+from scaler.actuator import Actuator, Skipped, SkipReason
 from scaler.clock import Clock
 from scaler.model import Decision, Endpoint, Known, Observation, Outcome, Sample, Unknown
 from scaler.policy import History, PolicyState, Situation, decide
 from scaler.policy.fleet import Fleet
-from scaler.providers import ProviderError, Reader
+from scaler.providers.base import ProviderError, Reader
 from scaler.sampling import Source
 from scaler.settings import EndpointSettings
-from scaler.store import Store, StoreError
+from scaler.store.base import Store, StoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,9 @@ class Controller:
         started = self._clock.monotonic()
         sample = self._source.sample()
         endpoint = await self._look()
-        if isinstance(endpoint, Known):
-            await self._actuator.reconcile(self.key, endpoint.value)
         decision = self._decide(sample, endpoint)
         journal_error = await self._record(decision, sample, endpoint)
-        result = await self._actuator.carry_out(self.key, self.settings, decision, endpoint)
+        result = await self._act(decision, endpoint)
         tick = Tick(self.key, sample, endpoint, decision, self._state.fleet, result, journal_error, self._clock.monotonic() - started)
         self._report(tick)
         return tick
@@ -102,6 +100,16 @@ class Controller:
         except StoreError as error:
             return str(error)
         return None
+
+    async def _act(self, decision: Decision, endpoint: Observation[Endpoint]) -> Outcome | Skipped:
+        """Close what earlier actions left open by what was just seen, then carry the decision out."""
+        if isinstance(endpoint, Unknown):
+            return Skipped(SkipReason.HELD, endpoint.why)
+        try:
+            await self._actuator.reconcile(self.key, endpoint.value)
+        except StoreError as error:
+            return Skipped(SkipReason.STORE_FAILED, str(error))
+        return await self._actuator.carry_out(self.key, decision, endpoint.value)
 
 
 async def tick_all(controllers: list[Controller]) -> list[Tick]:

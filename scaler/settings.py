@@ -126,6 +126,8 @@ class AdminSettings(Section):
 
     listen: Listen = "127.0.0.1:9090"
     """Loopback by default; any other address demands a token."""
+    hosts: tuple[str, ...] = ()
+    """More names under which clients may ask for it (Host header), such as a service name."""
     token: SecretStr | None = None
     """Bearer token for everything but the health routes."""
     token_file: Path | None = None
@@ -403,6 +405,11 @@ class Settings(BaseSettings):
         if host not in LOOPBACK and self.admin.token is None and self.admin.token_file is None:
             raise ValueError(f"admin.listen: {host} is not loopback; expected admin.token_file beside it")
         return self
+
+    @property
+    def secrets(self) -> tuple[SecretStr, ...]:
+        """Everything that must never be written anywhere."""
+        return tuple(secret for secret in (self.provider.api_key, self.admin.token) if secret is not None)
 
     @property
     def upstream(self) -> str:

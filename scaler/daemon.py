@@ -1,0 +1,276 @@
+"""The composition root: the only place where the parts meet, and their supervision.
+
+One task group holds everything that runs for ever; what ends there unasked ends the daemon. SIGTERM or SIGINT: no more decisions, streams
+finish within the drain time, exit 0; a second one: at once. SIGHUP: the configuration is read and checked whole, then swapped, or
+the old one stays.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import structlog
+
+from scaler.actuator import Actuator, open_actuator, pause_state
+from scaler.clock import Clock, ScaledClock, SystemClock
+from scaler.controller import Controller, Tick, tick_all
+from scaler.model import Endpoint, Known
+from scaler.observability.admin import Admin, admin_app, serve_admin
+from scaler.observability.metrics import ControlMetrics, MeterCollector, TickCollector
+from scaler.observability.report import Reporter, explanation
+from scaler.providers import open_reader
+from scaler.providers.base import ProviderError, Reader, require_built
+from scaler.proxy.meter import Meter
+from scaler.proxy.server import Proxy
+from scaler.routing import route_table
+from scaler.sampling.own_meter import OwnMeter
+from scaler.scheduler import Scheduler
+from scaler.settings import ClockSettings, ConfigError, Settings
+from scaler.store import open_store
+from scaler.store.base import Store, StoreError
+from scaler.world.http import serve as serve_world
+
+log = structlog.get_logger(__name__)
+
+PRICE_REFRESH_SECONDS = 3600.0
+PRUNE_SECONDS = 86_400.0
+RELOADABLE = frozenset({"endpoints", "guard", "dry_run", "pause_file"})
+"""What SIGHUP may change; the rest is wired at the start and needs a restart."""
+
+
+def clock_of(settings: ClockSettings) -> Clock:
+    """The machine's time, or a faster one for the embedded world."""
+    if settings.speed == 1 and settings.start is None:
+        return SystemClock()
+    return ScaledClock(settings.speed, epoch=settings.epoch, start=settings.start)
+
+
+class Daemon:
+    """All parts of one running scaler. `open` builds them, `run` keeps them going until a signal says stop."""
+
+    def __init__(self, settings: Settings, reload: Callable[[], Settings], clock: Clock, store: Store, reader: Reader) -> None:
+        """``reload`` reads the configuration anew and raises `ConfigError` if it is bad."""
+        self._settings = settings
+        self._reload = reload
+        self._clock = clock
+        self._store = store
+        self._reader = reader
+        self._actuator: Actuator = open_actuator(settings, reader, store, clock)
+        self._meter = Meter(clock.monotonic)
+        self._proxy = Proxy(settings.proxy, settings.upstream, settings.provider.key, self._meter)
+        self._metrics = ControlMetrics(settings.endpoints)
+        self._metrics.registry.register(MeterCollector(self._meter, self._proxy))
+        self._reporter = Reporter(self._metrics)
+        self._known: dict[str, Endpoint] = {}
+        self._controllers: dict[str, Controller] = {}
+        self._scheduler = Scheduler(
+            self._tick, tick_seconds=settings.schedule.tick_seconds, overdue_ticks=settings.schedule.overdue_ticks, clock=clock
+        )
+        self._metrics.registry.register(TickCollector(lambda: self._scheduler.events))
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises when a part fails that nothing works without."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_stop)
+        loop.add_signal_handler(signal.SIGHUP, self._on_reload)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._serve_admin()), group.create_task(self._scheduler.watch())]
+            if self._settings.world is not None:
+                tasks.append(await self._start_world(group))
+            await self._start()
+            await self._stopping.wait()
+            await self._drain()
+            for task in tasks:
+                task.cancel()
+        log.info("stopped")
+
+    async def _start(self) -> None:
+        """Learn the routes, open the request path, then begin to tick."""
+        self._known = await self._store.known_endpoints()
+        await asyncio.gather(*(self._look(key) for key in self._settings.endpoints if key not in self._known))
+        self._use(self._settings)
+        await self._proxy.start()
+        self._scheduler.start()
+        self._scheduler.every("prices", PRICE_REFRESH_SECONDS, self._refresh_prices)
+        self._scheduler.every("prune", PRUNE_SECONDS, self._prune)
+        log.info("serving", proxy=self._proxy.addresses, admin=self._settings.admin.listen, dry_run=self._settings.dry_run)
+
+    async def _start_world(self, group: asyncio.TaskGroup) -> asyncio.Task[None]:
+        """The platform in a box, listening before anyone asks it anything."""
+        assert self._settings.world is not None  # noqa: S101 (the caller has looked)
+        listening = asyncio.Event()
+        task = group.create_task(serve_world(self._settings.world, self._clock, ready=lambda _url: listening.set()))
+        await listening.wait()
+        return task
+
+    async def _drain(self) -> None:
+        """The way out: decide nothing more, let the streams finish, keep what is scaled as it is."""
+        log.info("stopping", drain_seconds=self._settings.proxy.drain_seconds)
+        self._scheduler.stop()
+        await self._proxy.drain(self._settings.proxy.drain_seconds)
+        await self._actuator.close()
+
+    def _use(self, settings: Settings) -> None:
+        """Swap in settings that are valid as a whole."""
+        self._settings = settings
+        self._actuator.use(settings)
+        self._metrics.set_endpoints(settings.endpoints)
+        self._reporter.set_endpoints(settings.endpoints)
+        self._controllers = {key: self._controller(key) for key in settings.endpoints}
+        self._set_routes()
+
+    def _controller(self, key: str) -> Controller:
+        """The controller of an endpoint: the one it had, told of its settings, or a new one."""
+        settings = self._settings.endpoints[key]
+        known = self._controllers.get(key)
+        if known is not None and known.settings.id == settings.id:
+            known.settings = settings
+            return known
+        source = OwnMeter(lambda: self._meter.read(key), self._clock.monotonic)
+        return Controller(
+            key,
+            settings,
+            source=source,
+            reader=self._reader,
+            actuator=self._actuator,
+            store=self._store,
+            clock=self._clock,
+            report=self._reporter,
+        )
+
+    def _set_routes(self) -> None:
+        self._proxy.set_routes(route_table(self._settings.endpoints, self._known))
+
+    async def _tick(self) -> None:
+        """One round of every endpoint, and what it taught about names."""
+        self._metrics.set_switches(paused=pause_state(self._settings.pause_file) is not None, dry_run=self._settings.dry_run)
+        for tick in await tick_all(list(self._controllers.values())):
+            await self._learn(tick)
+
+    async def _learn(self, tick: Tick) -> None:
+        """A name that is new goes into the routes at once, and into the store for the next start."""
+        if not isinstance(tick.endpoint, Known):
+            return
+        endpoint, before = tick.endpoint.value, self._known.get(tick.key)
+        self._known[tick.key] = endpoint
+        if before is None or before.name != endpoint.name:
+            self._set_routes()
+        if before is None or (before.id, before.name) != (endpoint.id, endpoint.name):
+            try:
+                await self._store.remember_endpoint(tick.key, endpoint)
+            except StoreError as error:
+                log.warning("endpoint not remembered", endpoint=tick.key, error=str(error))
+
+    async def _look(self, key: str) -> None:
+        """Ask the provider for an endpoint never seen before; if it is silent, the tick will ask again."""
+        try:
+            self._known[key] = await self._reader.get(self._settings.endpoints[key].id)
+            await self._store.remember_endpoint(key, self._known[key])
+        except (ProviderError, StoreError) as error:
+            log.warning("endpoint not known yet", endpoint=key, error=str(error))
+
+    async def _refresh_prices(self) -> None:
+        """What a replica of each endpoint costs; the old price stands while the provider is silent."""
+        try:
+            prices = {hardware.id: hardware.price for hardware in await self._reader.hardware()}
+        except ProviderError as error:
+            log.warning("prices not refreshed", error=str(error))
+            return
+        for key, endpoint in self._known.items():
+            if endpoint.hardware in prices and key in self._settings.endpoints:
+                self._reporter.set_price(key, prices[endpoint.hardware])
+
+    async def _prune(self) -> None:
+        """Old decisions go, intents stay."""
+        try:
+            await self._store.prune(self._clock.now() - self._settings.store.retention_days * 86_400)
+        except StoreError as error:
+            log.warning("journal not pruned", error=str(error))
+
+    async def _serve_admin(self) -> None:
+        admin = Admin(
+            registry=self._metrics.registry,
+            tick_age=lambda: self._scheduler.age,
+            max_tick_age=self._settings.schedule.tick_seconds * self._settings.schedule.overdue_ticks,
+            not_ready=self._not_ready,
+            status=self._status,
+            explain=self._explain,
+        )
+        await serve_admin(admin_app(admin, self._settings.admin), self._settings.admin.listen)
+
+    def _not_ready(self) -> Sequence[str]:
+        """Why no requests should come here; the provider's health is no reason."""
+        reasons = []
+        if self._stopping.is_set():
+            reasons.append("shutting down")
+        if not self._proxy.addresses:
+            reasons.append("not listening yet")
+        if len(self._proxy.routes.routes) < len(self._settings.endpoints):
+            reasons.append("the inference name of an endpoint is not known yet")
+        return reasons
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "now": self._clock.now(),
+            "paused": pause_state(self._settings.pause_file),
+            "dry_run": self._settings.dry_run,
+            "tick_age_seconds": round(self._scheduler.age, 3),
+            "ticks": dict(self._scheduler.events),
+            "proxy": self._proxy.addresses,
+            "connections": self._proxy.connections,
+            "endpoints": self._reporter.status(),
+        }
+
+    async def _explain(self, endpoint: str, limit: int) -> list[dict[str, Any]] | None:
+        """The newest decisions about an endpoint, asked for by any of its names; None if it is not ours."""
+        route = self._proxy.routes.find(endpoint)
+        key = endpoint if endpoint in self._settings.endpoints else route.key if route else None
+        if key is None:
+            return None
+        return [explanation(record) for record in await self._store.decisions(key, limit)]
+
+    def _on_stop(self) -> None:
+        if self._stopping.is_set():
+            log.warning("stopping at once")
+            self._proxy.close()
+        self._stopping.set()
+
+    def _on_reload(self) -> None:
+        """Take over what may change while running; on a bad configuration keep everything."""
+        try:
+            fresh = self._reload()
+        except ConfigError as error:
+            log.warning("configuration not reloaded, the old one stays", problems=error.problems)
+            self._metrics.reloaded(ok=False)
+            return
+        names = type(fresh).model_fields
+        fixed = {name: getattr(self._settings, name) for name in names if name not in RELOADABLE}
+        restart = [name for name, old in fixed.items() if getattr(fresh, name) != old]
+        if restart:
+            log.warning("some settings need a restart", settings=restart)
+        self._use(fresh.model_copy(update=fixed))
+        self._metrics.reloaded(ok=True)
+        log.info("configuration reloaded")
+
+
+def check(settings: Settings) -> None:
+    """What can be said of settings before anything runs; raises `BadProviderSettings`."""
+    require_built(settings.provider)
+
+
+async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
+    """Open what outlives a tick, run the daemon, and close it all in order."""
+    clock = clock_of(settings.clock)
+    reader = open_reader(settings.provider)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(reader.close)
+        store = await open_store(settings.store, clock)
+        stack.push_async_callback(store.close)
+        try:
+            await Daemon(settings, reload, clock, store, reader).run()
+        except ExceptionGroup as group:  # one fault is told as what it is
+            raise group if len(group.exceptions) > 1 else group.exceptions[0]  # noqa: B904 (the group is its context)

@@ -1,0 +1,161 @@
+"""What a tick means to those who watch: metrics, one wide log event, the status page, and the running estimate of the bill."""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from scaler.actuator import Skipped
+from scaler.controller import Tick
+from scaler.model import Decision, Endpoint, Known, Price, Reason, Sample
+from scaler.observability.metrics import ControlMetrics
+from scaler.store.base import DecisionRecord
+
+log = structlog.get_logger(__name__)
+
+RECENT = 50
+
+
+@dataclass(slots=True)
+class Watched:
+    """What is remembered of one endpoint for the status page."""
+
+    tick: Tick | None = None
+    price: Price | None = None
+    cost_dollars: float = 0.0
+    recent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+
+class Reporter:
+    """Called with each tick; answers the status page. Never raises for what a tick contains."""
+
+    def __init__(self, metrics: ControlMetrics) -> None:
+        """Endpoints are told by `set_endpoints`."""
+        self._metrics = metrics
+        self._watched: dict[str, Watched] = {}
+
+    def set_endpoints(self, keys: Iterable[str]) -> None:
+        """Watch these, keeping what is known of those that stay."""
+        self._watched = {key: self._watched.get(key, Watched()) for key in keys}
+
+    def set_price(self, key: str, price: Price) -> None:
+        """Price of one replica, for the estimate of the bill."""
+        self._watched[key].price = price
+        self._metrics.set_price(key, price.cents_per_minute * 60 / 100)
+
+    def __call__(self, tick: Tick) -> None:
+        """Tell everyone who watches."""
+        watched = self._watched[tick.key]
+        changed = _is_news(watched.tick, tick)
+        self._bill(watched, tick)
+        watched.tick = tick
+        self._metrics.observe(tick)
+        (log.info if changed else log.debug)("decision", **wide_event(tick))
+        if changed:
+            watched.recent.append(wide_event(tick))
+
+    def status(self) -> dict[str, Any]:
+        """The status of every endpoint, as JSON-ready values."""
+        return {key: self._status_of(watched) for key, watched in self._watched.items()}
+
+    def _status_of(self, watched: Watched) -> dict[str, Any]:
+        tick = watched.tick
+        if tick is None:
+            return {"state": "not looked at yet"}
+        return {
+            **wide_event(tick),
+            "price_dollars_per_hour": watched.price.cents_per_minute * 60 / 100 if watched.price else None,
+            "estimated_cost_dollars": round(watched.cost_dollars, 4),
+            "recent": list(watched.recent),
+        }
+
+    def _bill(self, watched: Watched, tick: Tick) -> None:
+        """Ready replicas x price x time since the last tick; an estimate, the provider's bill is the truth."""
+        before = watched.tick
+        if before is None or before.fleet is None or watched.price is None:
+            return
+        minutes = max(0.0, tick.decision.at - before.decision.at) / 60
+        dollars = before.fleet.ready * watched.price.cents_per_minute * minutes / 100
+        watched.cost_dollars += dollars
+        self._metrics.add_cost(tick.key, dollars)
+
+
+def _is_news(before: Tick | None, tick: Tick) -> bool:
+    """Whether a person would want to read of it: something was sent, or the argument is another one."""
+    if before is None or not isinstance(tick.result, Skipped):
+        return True
+    return _codes(before.decision.reasons) != _codes(tick.decision.reasons)
+
+
+def _codes(reasons: Iterable[Reason]) -> tuple[str, ...]:
+    return tuple(reason.code for reason in reasons)
+
+
+def wide_event(tick: Tick) -> dict[str, Any]:
+    """One tick in one flat-ish record: what was seen, decided, argued and done."""
+    return {
+        "endpoint": tick.key,
+        **_decision_fields(tick.decision),
+        "sample": _sample_fields(tick.sample.value) if isinstance(tick.sample, Known) else {"unknown": tick.sample.why},
+        "provider": _endpoint_fields(tick.endpoint.value) if isinstance(tick.endpoint, Known) else {"unknown": tick.endpoint.why},
+        "ready": tick.fleet.ready if tick.fleet else None,
+        "starting": tick.fleet.starting if tick.fleet else None,
+        "result": tick.result.reason.value if isinstance(tick.result, Skipped) else tick.result.status.value,
+        "result_detail": tick.result.detail,
+        "journal_error": tick.journal_error,
+        "tick_seconds": round(tick.seconds, 4),
+    }
+
+
+def explanation(record: DecisionRecord) -> dict[str, Any]:
+    """A journalled decision with what it was made from."""
+    return {
+        "seq": record.seq,
+        **_decision_fields(record.decision),
+        "sample": _sample_fields(record.sample) if record.sample else None,
+        "provider": _endpoint_fields(record.observed) if record.observed else None,
+    }
+
+
+def _decision_fields(decision: Decision) -> dict[str, Any]:
+    return {
+        "at": round(decision.at, 3),
+        "min_replicas": decision.bounds.min_replicas,
+        "max_replicas": decision.bounds.max_replicas,
+        "inactive_timeout_minutes": decision.inactive_timeout_minutes,
+        "power": decision.power.value,
+        "hold": decision.hold,
+        "reasons": [reason.code.value for reason in decision.reasons],
+        "sentence": decision.sentence,
+        "numbers": _numbers(decision.reasons),
+        "alternatives": [{"replicas": other.replicas, "why_not": other.why_not} for other in decision.alternatives],
+        "bound_by": decision.bound_by,
+    }
+
+
+def _numbers(reasons: Iterable[Reason]) -> Mapping[str, float]:
+    return {name: round(value, 3) for reason in reasons for name, value in reason.numbers.items()}
+
+
+def _sample_fields(sample: Sample) -> dict[str, Any]:
+    return {
+        "arrivals": sample.arrivals,
+        "concurrency": round(sample.concurrency, 3),
+        "in_flight": sample.in_flight,
+        "waiting": sample.waiting,
+        "slow": sample.slow,
+        "completions": dict(sample.completions),
+    }
+
+
+def _endpoint_fields(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "id": endpoint.id,
+        "name": endpoint.name,
+        "state": endpoint.state.value,
+        "hardware": endpoint.hardware,
+        "min_replicas": endpoint.bounds.min_replicas,
+        "max_replicas": endpoint.bounds.max_replicas,
+    }

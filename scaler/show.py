@@ -1,0 +1,63 @@
+"""How status and explanations look on a terminal."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+
+def moment(at: float) -> str:
+    """Unix seconds as a readable UTC time."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _bounds(fields: dict[str, Any]) -> str:
+    return f"{fields['min_replicas']}..{fields['max_replicas']}"
+
+
+def status(answer: dict[str, Any]) -> RenderableType:
+    """The answer of ``/status`` as a table, with the switches above it."""
+    table = Table(title=f"scaler at {moment(answer['now'])} UTC", title_justify="left")
+    for name in ("endpoint", "state", "ready", "starting", "bounds", "in flight", "last decision", "cost so far"):
+        table.add_column(name)
+    for key, fields in answer["endpoints"].items():
+        table.add_row(key, *(_row(fields) if "sentence" in fields else (fields["state"], *[""] * 6)))
+    switches = [name for name, on in ((answer["paused"], answer["paused"]), ("dry run", answer["dry_run"])) if on]
+    return Group(*(Text(f"! {switch}", style="bold yellow") for switch in switches), table)
+
+
+def _row(fields: dict[str, Any]) -> tuple[str, ...]:
+    provider, sample = fields["provider"], fields["sample"]
+    return (
+        provider.get("state", "unknown"),
+        str(fields["ready"]),
+        str(fields["starting"]),
+        _bounds(fields),
+        str(sample.get("in_flight", "unknown")),
+        fields["sentence"],
+        f"${fields['estimated_cost_dollars']:.2f} (estimate)",
+    )
+
+
+def explanation(answer: dict[str, Any]) -> RenderableType:
+    """The answer of ``/explain`` as one paragraph per decision, newest first."""
+    if not answer["decisions"]:
+        return Text(f"No decision about {answer['endpoint']} has been recorded yet.")
+    return Group(*(_argument(decision) for decision in answer["decisions"]))
+
+
+def _argument(decision: dict[str, Any]) -> RenderableType:
+    verdict = "hold" if decision["hold"] else f"{_bounds(decision)} replicas"
+    if decision["power"] != "keep":
+        verdict = f"{decision['power']}, {verdict}"
+    text = Text.assemble((f"{moment(decision['at'])} UTC  ", "dim"), (verdict, "bold"), f"  [{', '.join(decision['reasons'])}]\n  ")
+    text.append(decision["sentence"] + "\n")
+    if decision["numbers"]:
+        text.append("  numbers: " + ", ".join(f"{name} {value:g}" for name, value in decision["numbers"].items()) + "\n", "dim")
+    for other in decision["alternatives"]:
+        text.append(f"  not {other['replicas']} replicas: {other['why_not']}\n", "dim")
+    if decision["bound_by"]:
+        text.append(f"  bound by {decision['bound_by']}\n", "dim")
+    return text
