@@ -12,7 +12,7 @@ from scaler.settings import Settings, WorldSettings, load, load_world
 
 ENDPOINT = "chat"
 ENDPOINT_ID = "endpoint-demo-0001"
-MAX_REPLICAS = 10
+MAX_REPLICAS = 12
 DAY = 86_400
 
 REPLICA = {"slots": 4, "ttft_seconds": 0.6, "seconds_per_output_token": 0.05, "slowdown": 0.6, "tokens_per_event": 8}
@@ -43,11 +43,14 @@ def free_port(wanted: int) -> int:
     raise OSError("no free port on 127.0.0.1")
 
 
-def build(folder: Path, *, speed: float, seed: int) -> Stage:
-    """Write the configuration into ``folder`` and load it as the daemon will."""
+PORTS = (8123, 8080, 9090)
+
+
+def build(folder: Path, *, speed: float, seed: int, ports: tuple[int, int, int] = PORTS) -> Stage:
+    """Write the configuration into ``folder`` and load it as the daemon will. ``ports`` of world, proxy and admin are wishes."""
     key = folder / "api-key"
     key.write_text("demo-key\n")
-    world, proxy, admin = (f"127.0.0.1:{free_port(port)}" for port in (8123, 8080, 9090))
+    world, proxy, admin = (f"127.0.0.1:{free_port(port)}" for port in ports)
     config, world_config = folder / "daemon.yaml", folder / "world.yaml"
     config.write_text(yaml.safe_dump(_daemon(folder, world, proxy, admin, speed), sort_keys=False))
     world_config.write_text(yaml.safe_dump({"world": _world(world, seed)}, sort_keys=False))
@@ -89,7 +92,7 @@ def _world(listen: str, seed: int) -> dict[str, Any]:
             {
                 "id": ENDPOINT_ID,
                 "model": "meta-llama/Llama-3.3-70B-Instruct",
-                "hardware": "4x_nvidia_h100_80gb_sxm",
+                "hardware": "2x_nvidia_h100_80gb_sxm",
                 "display_name": "demo",
                 "min_replicas": 1,
                 "max_replicas": 1,
