@@ -9,6 +9,9 @@ import itertools
 import time
 from typing import Protocol
 
+TIMER_RESOLUTION = 0.001
+"""Real seconds: uvloop rounds shorter waits to nothing, and a loop on them would spin."""
+
 
 class Clock(Protocol):
     """Two readings, one way to wait, and the exchange rate to real seconds."""
@@ -83,7 +86,7 @@ class ScaledClock:
         """Wait, but no longer than until the next change of speed."""
         loop = asyncio.get_running_loop()
         nap: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_later(real_seconds, _wake, nap)
+        timer = loop.call_later(max(real_seconds, TIMER_RESOLUTION), _wake, nap)
         self._naps.add(nap)
         try:
             await nap

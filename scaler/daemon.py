@@ -63,6 +63,7 @@ class Daemon:
         self._metrics = ControlMetrics(settings.endpoints)
         self._metrics.registry.register(MeterCollector(self._meter, self._proxy))
         self._reporter = Reporter(self._metrics)
+        self._reporter.set_endpoints(settings.endpoints)
         self._known: dict[str, Endpoint] = {}
         self._controllers: dict[str, Controller] = {}
         self._scheduler = Scheduler(
@@ -77,15 +78,20 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop)
         loop.add_signal_handler(signal.SIGHUP, self._on_reload)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._serve_admin()), group.create_task(self._scheduler.watch())]
-            if self._settings.world is not None:
-                tasks.append(await self._start_world(group))
-            await self._start()
-            await self._stopping.wait()
-            await self._drain()
-            for task in tasks:
-                task.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._serve_admin()), group.create_task(self._scheduler.watch())]
+                if self._settings.world is not None:
+                    tasks.append(await self._start_world(group))
+                await self._start()
+                await self._stopping.wait()
+                await self._drain()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            self._scheduler.stop()
+            self._proxy.close()
+            await self._actuator.close()
         log.info("stopped")
 
     async def _start(self) -> None:
@@ -112,7 +118,6 @@ class Daemon:
         log.info("stopping", drain_seconds=self._settings.proxy.drain_seconds)
         self._scheduler.stop()
         await self._proxy.drain(self._settings.proxy.drain_seconds)
-        await self._actuator.close()
 
     def _use(self, settings: Settings) -> None:
         """Swap in settings that are valid as a whole."""

@@ -205,13 +205,17 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """An action written down before it is sent. ``id`` grows by one without gaps."""
+    """An action written down before it is sent. ``id`` grows by one without gaps.
+
+    ``before`` is what the provider reported just before: without it nobody could tell later whether equal bounds are an effect.
+    """
 
     id: int
     at: float
     endpoint: str
     action: Action
     why: str
+    before: Bounds | None = None
 
 
 class OutcomeStatus(StrEnum):

@@ -91,12 +91,12 @@ class Town:
         await asyncio.to_thread(post_json, self.stage.world.listen, "/x/faults", {"management": fault})
 
     async def until(self, condition: Callable[[dict[str, Any]], bool], *, minutes: float = 30) -> dict[str, Any]:
-        """Wait until the daemon's view of the endpoint is so."""
+        """Wait until the daemon has looked at the endpoint and its view of it is so."""
         async with asyncio.timeout(minutes * 60 / SPEED):
             while True:
                 with contextlib.suppress(NoAnswer):
                     seen = await self.seen()
-                    if condition(seen):
+                    if "sentence" in seen and condition(seen):
                         return seen
                 await asyncio.sleep(0.02)
 

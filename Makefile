@@ -1,0 +1,69 @@
+# Needs only make and python3 (3.11 or newer). Everything is installed into $(VENV), from locks with hashes, through the pip
+# configuration of this machine. A second run finds its stamps and starts at once; a changed lock installs again.
+
+PYTHON ?= python3
+VENV ?= .venv
+UV ?= $(VENV)/bin/uv
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install -qq --require-hashes
+COMPILE := $(UV) pip compile --quiet $(UV_FLAGS) --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint bench lock clean
+
+help:
+	@echo "make demo   see it work against a platform in a box; no account, no cost"
+	@echo "make test   everything that must hold: lint, types, layers, tests"
+	@echo "make lint   only the first three"
+	@echo "make bench  what the proxy costs, measured"
+	@echo "make lock   resolve requirements/*.txt again (UV_FLAGS=--upgrade: newest versions)"
+	@echo "make clean  remove $(VENV) and caches"
+
+demo: $(VENV)/.runtime
+	$(BIN)/scaler demo
+
+test: lint
+	tests/setup.sh
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy scaler tests
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev
+	$(BIN)/python tests/bench/bench_proxy.py
+
+lock: $(UV)
+	$(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt >/dev/null
+	$(COMPILE) pyproject.toml --constraints requirements/dev.txt --output-file requirements/runtime.txt >/dev/null
+	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/build.txt >/dev/null
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "scaler needs Python 3.11 or newer as $(PYTHON); name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tests/setup.sh python3-venv
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	@echo "Installing scaler, $$(grep -c == $<) locked packages ($<) and its build backend into $(VENV)"
+	@$(INSTALL) -r requirements/runtime.txt -r requirements/build.txt
+	@$(PIP) install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
+	@echo "Installing scaler and $$(grep -c == $<) locked packages ($<) into $(VENV)"
+	@$(INSTALL) -r $<
+	@$(PIP) install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/bin/uv: | $(BIN)/python
+	$(PIP) install -qq uv

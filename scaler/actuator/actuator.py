@@ -1,0 +1,152 @@
+"""The one door to the provider: at most one verified call per endpoint at a time, written down before it is sent.
+
+Guarantees: no call without a durable intent; none while an earlier one is unresolved; none past the guard, which looks again in the
+instant of sending; an answer that was lost is never followed by a blind retry but by a reading. Death between any two steps
+leaves an open intent, which the next reading closes. No guarantee: a call that is still under way inside the provider when a later
+reading does not show it yet may take effect after that; the tick that sees it corrects it.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+
+from scaler.actuator.actions import applied, plan, satisfied
+from scaler.actuator.guard import Circumstances, Skipped, SkipReason, examine, pause_state
+from scaler.clock import Clock
+from scaler.model import Decision, Endpoint, Intent, Outcome, OutcomeStatus
+from scaler.providers.base import ProviderError, RateLimited, Reader, Refused, Unreachable, Writer
+from scaler.settings import Settings
+from scaler.store.base import Store, StoreError
+
+HOUR = 3600.0
+REFUSED_SECONDS = 60.0
+"""A definite no is not asked again before this; it will not turn into a yes within a tick, and each asking is a row forever."""
+
+Check = Callable[[], Skipped | None]
+
+
+class Actuator:
+    """Carries decisions out. One per process; safe to call for several endpoints at once."""
+
+    def __init__(self, settings: Settings, reader: Reader, writer: Writer, store: Store, clock: Clock) -> None:
+        """Takes the writer over and closes it in the end; reader and store belong to others."""
+        self._settings = settings
+        self._reader = reader
+        self._writer = writer
+        self._store = store
+        self._clock = clock
+        self._turn: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._quiet_until: dict[str, float] = {}
+
+    def use(self, settings: Settings) -> None:
+        """Go by these settings from now on; the provider stays the same."""
+        self._settings = settings
+
+    async def carry_out(self, key: str, decision: Decision, observed: Endpoint) -> Outcome | Skipped:
+        """Do what was decided for ``endpoints.<key>``, if anything is due and nothing speaks against it.
+
+        ``observed`` is this tick's reading, already given to `reconcile`. Provider and store failures end in the result; cancelling
+        while the call is under way leaves its intent open.
+        """
+        made = self._clock.monotonic() - (self._clock.now() - decision.at)
+        async with self._turn[key]:
+            try:
+                return await self._carry_out(key, decision, observed, made)
+            except StoreError as error:
+                return Skipped(SkipReason.STORE_FAILED, str(error))
+
+    async def _carry_out(self, key: str, decision: Decision, observed: Endpoint, made: float) -> Outcome | Skipped:
+        if decision.hold:
+            return Skipped(SkipReason.HELD, "the decision is to hold")
+        if waiting := await self._open_intents(key):
+            return Skipped(SkipReason.OPEN_INTENT, f"intent {waiting[0].id} is not resolved yet", waiting[0].action)
+        last = await self._store.last_confirmed_action(key)
+        timeout = last.inactive_timeout_minutes if last is not None and last.endpoint_id == observed.id else None
+        action = plan(decision, observed, timeout)
+        if action is None:
+            return Skipped(SkipReason.NO_OP, "nothing is due")
+        count = await self._store.actions_since(key, self._clock.now() - HOUR)
+
+        def check() -> Skipped | None:
+            now = Circumstances(
+                paused=pause_state(self._settings.pause_file),
+                dry_run=self._settings.dry_run,
+                decision_age=self._clock.monotonic() - made,
+                actions_last_hour=count,
+                back_off_seconds=self._quiet_until.get(key, 0.0) - self._clock.monotonic(),
+            )
+            return examine(action, self._settings.endpoints[key], self._settings.guard, now)
+
+        if objection := check():
+            return objection
+        intent = await self._store.add_intent(self._clock.now(), key, action, decision.sentence, observed.bounds)
+        return await self._send(intent, check)
+
+    async def _send(self, intent: Intent, check: Check) -> Outcome | Skipped:
+        """The only place that calls the writer; between the last check and the call nothing is awaited."""
+        if objection := check():
+            await self._end(intent, OutcomeStatus.REFUSED, f"not sent: {objection.detail}")
+            return objection
+        try:
+            await self._writer.apply(intent.action)
+        except (Unreachable, Refused) as error:
+            self._leave_alone(intent.endpoint, error)
+            return await self._record(intent, OutcomeStatus.REFUSED, str(error))
+        except ProviderError as error:
+            self._leave_alone(intent.endpoint, error)
+            return await self._record(intent, OutcomeStatus.UNKNOWN, str(error))
+        return await self._read_back(intent)
+
+    async def _read_back(self, intent: Intent) -> Outcome:
+        """The provider has said yes; see whether it is so."""
+        try:
+            found = await self._reader.get(intent.action.endpoint_id)
+        except ProviderError as error:
+            return await self._record(intent, OutcomeStatus.UNKNOWN, f"accepted, but not read back: {error}")
+        reading = f"{found.state}, {found.bounds} replicas"
+        if satisfied(intent.action, found):
+            return await self._record(intent, OutcomeStatus.CONFIRMED, f"read back: {reading}")
+        return await self._record(intent, OutcomeStatus.UNKNOWN, f"accepted, but read back: {reading}")
+
+    async def reconcile(self, key: str, observed: Endpoint) -> tuple[Outcome, ...]:
+        """Close the open intents of ``endpoints.<key>`` as far as ``observed``, a reading begun after they were sent, can tell.
+
+        Found applied: CONFIRMED. Not applied: REFUSED, and the way is free for a new action. Raises `StoreError`.
+        """
+        async with self._turn[key]:
+            ended = []
+            for intent in await self._open_intents(key):
+                reading = f"{observed.state}, {observed.bounds} replicas"
+                match applied(intent, observed):
+                    case True:
+                        ended.append(await self._end(intent, OutcomeStatus.CONFIRMED, f"found applied on read-back: {reading}"))
+                    case False:
+                        ended.append(await self._end(intent, OutcomeStatus.REFUSED, f"not applied to {observed.id}: {reading}"))
+                    case None:
+                        pass
+            return tuple(ended)
+
+    async def close(self) -> None:
+        """Close the writer."""
+        await self._writer.close()
+
+    async def _open_intents(self, key: str) -> list[Intent]:
+        return [intent for intent in await self._store.open_intents() if intent.endpoint == key]
+
+    async def _end(self, intent: Intent, status: OutcomeStatus, detail: str) -> Outcome:
+        outcome = Outcome(intent.id, self._clock.now(), status, detail)
+        await self._store.add_outcome(outcome)
+        return outcome
+
+    async def _record(self, intent: Intent, status: OutcomeStatus, detail: str) -> Outcome:
+        """The outcome of a call that was made; what cannot be written down stays open, so it is UNKNOWN to everyone."""
+        try:
+            return await self._end(intent, status, detail)
+        except StoreError as error:
+            return Outcome(intent.id, self._clock.now(), OutcomeStatus.UNKNOWN, f"{status} ({detail}), but not written down: {error}")
+
+    def _leave_alone(self, key: str, error: ProviderError) -> None:
+        """Send nothing for as long as the provider asked; after a definite no, for a while in any case."""
+        definite = isinstance(error, Refused) and not isinstance(error, RateLimited)
+        seconds = error.retry_after if error.retry_after is not None else REFUSED_SECONDS * definite
+        self._quiet_until[key] = self._clock.monotonic() + seconds

@@ -1,0 +1,466 @@
+"""The client's side of the protocol pair: one connection, its requests one after another.
+
+Guarantees: a request is passed on only when it is complete and passed every check; its answer goes out before the next one is begun;
+every wait has a deadline; a client that closes, even only its sending half, takes its request upstream with it at once.
+"""
+
+import asyncio
+import socket
+import struct
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from time import monotonic
+from typing import cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from scaler.proxy.errors import Refusal
+from scaler.proxy.exchange import Exchange
+from scaler.proxy.http1 import CONTINUE, MAX_FIELDS, Fields, RequestHead, head_bytes, json_answer, request_head
+from scaler.proxy.meter import Meter
+from scaler.proxy.model_field import Body, parse, rewrite
+from scaler.proxy.routes import Route, RouteTable
+from scaler.proxy.upstream import Pool
+from scaler.settings import ProxySettings
+
+OPERATIONS = {b"/v1/" + name: "/" + name.decode() for name in (b"chat/completions", b"completions", b"embeddings")}
+"""What is passed on: the client's path, and the path under the upstream's base."""
+MODELS = b"/v1/models"
+
+MAX_PIPELINED = 64
+"""Most requests that may wait on one connection for the answer to an earlier one."""
+LINGER_SECONDS = 2.0
+"""After a refusal that ends a connection, what still comes is read this long, so that a reset does not overtake the answer."""
+WRITE_BUFFER_BYTES = 64 * 1024
+"""Bytes that may wait for a client before its upstream is paused."""
+
+
+class Phase(StrEnum):
+    """What a connection waits for; the value names the limit that is hit when it waits too long."""
+
+    HEAD = "header_timeout"
+    BODY = "body_timeout"
+    IDLE = "keepalive"
+    ANSWER = "response_timeout"
+    CLOSING = "closing"
+
+
+@dataclass(slots=True)
+class Request:
+    """A complete request."""
+
+    head: RequestHead
+    body: bytearray
+
+
+@dataclass(slots=True, eq=False)
+class Context:
+    """What all connections of a proxy share.
+
+    request_starts:   by the client's path, the beginning of the head that goes upstream
+    models:           the answer to ``GET /v1/models``
+    empty:            set while draining, once the last connection is gone
+    """
+
+    settings: ProxySettings
+    pool: Pool
+    meter: Meter
+    request_starts: Mapping[bytes, bytes]
+    routes: RouteTable = field(default_factory=RouteTable)
+    models: bytes = b""
+    limits_hit: Counter[str] = field(default_factory=Counter[str])
+    connections: set["ClientConnection"] = field(default_factory=set["ClientConnection"])
+    draining: bool = False
+    empty: asyncio.Event = field(default_factory=asyncio.Event)
+    seconds: Mapping[Phase, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look the deadlines up once."""
+        settings = self.settings
+        self.seconds = {
+            Phase.HEAD: settings.header_timeout_seconds,
+            Phase.BODY: settings.body_timeout_seconds,
+            Phase.IDLE: settings.keepalive_seconds,
+            Phase.ANSWER: settings.connect_timeout_seconds,  # what an answer waits for first
+            Phase.CLOSING: settings.response_timeout_seconds,
+        }
+
+
+class ClientConnection(asyncio.Protocol):
+    """One client."""
+
+    __slots__ = (
+        "_context",
+        "_current",
+        "_deaf",
+        "_exchange",
+        "_fields",
+        "_parser",
+        "_phase",
+        "_queue",
+        "_read",
+        "_reading",
+        "_request",
+        "_settings",
+        "_target",
+        "_transport",
+        "_unproductive",
+        "deadline",
+        "write",
+        "writing_paused",
+    )
+
+    def __init__(self, context: Context) -> None:
+        """Made by the listener."""
+        self._context = context
+        self._settings = context.settings
+        self._transport: asyncio.Transport
+        self.write: Callable[[bytes], None]
+        self._parser = HttpRequestParser(self)
+        self._deaf = False  # nothing more is read as a request
+        self._reading = Phase.IDLE  # where the parser stands: IDLE, HEAD or BODY
+        self._read = 0  # bytes of the last read
+        self._unproductive = 0  # bytes since the request last made progress; bounds heads, trailers and chunk extensions
+        self._target = b""
+        self._fields: Fields = []
+        self._request: Request | None = None  # being read
+        self._queue: deque[Request | Refusal] = deque()
+        self._current: RequestHead | None = None  # being answered
+        self._exchange: Exchange | None = None
+        self._phase = Phase.HEAD
+        self.writing_paused = False
+        self.deadline = monotonic() + context.settings.header_timeout_seconds
+        """Monotonic second at which `expire` is due."""
+
+    # asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Accepted, or one too many."""
+        self._transport = cast("asyncio.Transport", transport)
+        self.write = self._transport.write
+        if len(self._context.connections) >= self._settings.max_connections:
+            self._context.limits_hit["connections"] += 1
+            self._deaf = True
+            self._transport.abort()
+            return
+        self._context.connections.add(self)
+        connection: socket.socket = transport.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, then answer what is complete."""
+        if self._deaf:
+            return
+        self._read = len(data)
+        self._unproductive += self._read
+        self._feed(data)
+        if self._unproductive > self._settings.max_head_bytes and self._reading is not Phase.IDLE:
+            self._turn_away(self._head_too_large())
+        self._next()
+
+    def eof_received(self) -> None:
+        """The client will say no more. Most that do this are gone, and an answer nobody reads costs money: it counts as gone."""
+        self._deaf = True
+        self._abandon()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Gone."""
+        self._deaf = True
+        self._queue.clear()
+        self._abandon()
+        context = self._context
+        context.connections.discard(self)
+        if context.draining and not context.connections:
+            context.empty.set()
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly: read no more for it."""
+        self.writing_paused = True
+        if self._exchange is not None:
+            self._exchange.pause()
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self.writing_paused = False
+        if self._exchange is not None:
+            self._exchange.resume()
+        else:
+            self._next()
+
+    # llhttp
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._reading = Phase.HEAD
+        self._unproductive = 0
+        self._target = b""
+        self._fields = []
+
+    def on_url(self, url: bytes) -> None:
+        """The target, or a part of it."""
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head; or of trailers, which are dropped."""
+        self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Check the head before a byte of the body is read."""
+        if self._deaf or self._asks_for_upgrade():
+            return
+        self._reading = Phase.BODY
+        fields, self._fields = self._fields, []  # what follows are trailers
+        try:
+            self._check_size(fields)
+            head = request_head(self._parser.get_method(), self._target, self._parser.get_http_version(), fields)
+            _check_operation(head)
+            self._check_length(head.length)
+        except Refusal as refusal:
+            self._turn_away(refusal)
+            return
+        self._request = Request(head, bytearray())
+        if head.expects_continue and self._current is None and not self._queue:
+            self.write(CONTINUE)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        request = self._request
+        if request is None:
+            return
+        self._unproductive = 0
+        request.body += body
+        try:
+            self._check_length(len(request.body))
+        except Refusal as refusal:
+            self._turn_away(refusal)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._reading = Phase.IDLE
+        request, self._request = self._request, None
+        if request is None:
+            return
+        if len(self._queue) < MAX_PIPELINED:
+            self._queue.append(request)
+            self._deaf = not request.head.keep_alive
+        else:
+            self._context.limits_hit["pipeline"] += 1
+            self._turn_away(Refusal("invalid_request", f"More than {MAX_PIPELINED} requests were sent ahead of their answers."))
+
+    # for the exchange
+
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether the connection may stay open after this answer."""
+        return self._current is not None and self._current.keep_alive and not self._context.draining
+
+    def done(self, *, keep_alive: bool) -> None:
+        """The answer is complete."""
+        self._exchange = self._current = None
+        if keep_alive:
+            self._next()
+        else:
+            self._close()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with an error of our own; the request was read to its end, so the connection is sound."""
+        self._exchange = None
+        self._say(refusal.status, refusal.lines(), refusal.body())
+        self._next()
+
+    def cut(self, *, framed: bool) -> None:
+        """Break off. An answer with a frame ends short of it; any other needs a reset to be seen as broken."""
+        self._exchange = None
+        if framed:
+            self._close()
+            return
+        connection: socket.socket = self._transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
+
+    # for the proxy
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        limits = self._context.limits_hit
+        match self._phase:
+            case Phase.IDLE:
+                self._close()
+            case Phase.HEAD if self._reading is Phase.IDLE:  # connected, and never said a word
+                limits[Phase.HEAD.value] += 1
+                self._close()
+            case Phase.HEAD | Phase.BODY as phase:
+                limits[phase.value] += 1
+                self._dismiss(Refusal("request_timeout", "The request did not come in time."))
+            case Phase.ANSWER if self._exchange is not None and not self.writing_paused:
+                limits[self._exchange.expire()] += 1
+            case Phase.ANSWER:
+                limits["write_timeout"] += 1
+                self.abort()
+            case Phase.CLOSING:
+                self.abort()
+
+    def drain(self) -> None:
+        """Close if idle; what is being read or answered is finished first."""
+        if self._current is None and self._reading is Phase.IDLE and not self.writing_paused:
+            self._close()
+
+    def abort(self) -> None:
+        """Cut both sides."""
+        self._abandon()
+        self._transport.abort()
+
+    # reading
+
+    def _feed(self, data: bytes) -> None:
+        while True:
+            try:
+                self._parser.feed_data(data)
+            except HttpParserUpgrade as upgrade:
+                if self._deaf:
+                    return
+                data = self._without_upgrade() + data[upgrade.args[0] :]
+            except HttpParserError as error:
+                self._turn_away(Refusal("invalid_request", f"The request is not HTTP/1.1: {error}."))
+                return
+            else:
+                return
+
+    def _asks_for_upgrade(self) -> bool:
+        """CONNECT looks like it to the parser, but is a method that is not allowed."""
+        return self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT"
+
+    def _without_upgrade(self) -> bytes:
+        """The head once more, without the wish, for a new parser: the old one has passed over the body.
+
+        Some clients offer HTTP/2 with every first request and go on in HTTP/1.1 when the offer is ignored.
+        """
+        start = b"%b %b HTTP/%b\r\n" % (self._parser.get_method(), self._target, self._parser.get_http_version().encode())
+        lines = [b"%b: %b\r\n" % field for field in self._fields if field[0].lower() != b"upgrade"]
+        self._parser = HttpRequestParser(self)
+        return b"".join([start, *lines, b"\r\n"])
+
+    def _check_size(self, fields: Fields) -> None:
+        """The head's own bytes are only counted where what was read could be too much."""
+        limit = self._settings.max_head_bytes
+        suspect = self._unproductive + self._read > limit
+        if len(fields) > MAX_FIELDS or (suspect and head_bytes(self._parser.get_method(), self._target, fields) > limit):
+            raise self._head_too_large()
+
+    def _head_too_large(self) -> Refusal:
+        self._context.limits_hit["head"] += 1
+        return Refusal("head_too_large", f"The request's head has more than {self._settings.max_head_bytes} bytes or {MAX_FIELDS} fields.")
+
+    def _check_length(self, length: int) -> None:
+        limit = self._settings.max_body_bytes
+        if length > limit:
+            self._context.limits_hit["body"] += 1
+            raise Refusal("body_too_large", f"The request's body has more than {limit} bytes.")
+
+    def _turn_away(self, refusal: Refusal) -> None:
+        """Read no more requests; the refusal is the last answer, after those that are still due."""
+        if self._deaf:
+            return
+        self._deaf = True
+        self._request = None
+        self._queue.append(refusal)
+
+    # answering
+
+    def _next(self) -> None:
+        """Answer what is complete, one at a time; read no more while anything waits; set the deadline of what is awaited."""
+        while self._queue and self._current is None and not self.writing_paused:
+            request = self._queue.popleft()
+            if isinstance(request, Refusal):
+                self._dismiss(request)
+            else:
+                self._answer(request)
+        if self._phase is Phase.CLOSING:
+            return
+        if self._queue:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+        phase = self._reading if self._current is None and not self.writing_paused else Phase.ANSWER
+        if phase is not self._phase:
+            self._wait(phase)
+
+    def _answer(self, request: Request) -> None:
+        """Answer from here, or begin an exchange."""
+        head, context = request.head, self._context
+        self._current = head
+        self._wait(Phase.ANSWER)
+        if head.path == MODELS:
+            context.meter.other.answered(200)
+            self._say(200, b"", context.models)
+            return
+        try:
+            body, route = _routed(request.body, context.routes)
+        except Refusal as refusal:
+            context.meter.other.answered(refusal.status)
+            self._say(refusal.status, refusal.lines(), refusal.body())
+            return
+        start = b"%b%bContent-Length: %d\r\n\r\n" % (context.request_starts[head.path], head.lines, len(body))
+        record = context.meter.route(route.key).enter(route.objective)
+        self._exchange = Exchange(self, context.pool, record, http11=head.http11, silence_seconds=self._settings.response_timeout_seconds)
+        self._exchange.start(start, body)
+
+    def _say(self, status: int, lines: bytes, body: bytes) -> None:
+        """A whole answer of our own."""
+        head, keep_alive = self._current, self.keeps_alive
+        with_body = head is None or head.method != b"HEAD"
+        self.write(json_answer(status, lines, body, keep_alive=keep_alive, with_body=with_body))
+        self._current = None
+        if not keep_alive:
+            self._close()
+
+    def _dismiss(self, refusal: Refusal) -> None:
+        """The last answer of this connection, to a request that may still be coming in."""
+        self._deaf = True
+        self._queue.clear()
+        self._context.meter.other.answered(refusal.status)
+        with_body = self._parser.get_method() != b"HEAD"
+        self.write(json_answer(refusal.status, refusal.lines(), refusal.body(), keep_alive=False, with_body=with_body))
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        self._wait(Phase.CLOSING)
+        self.deadline = monotonic() + LINGER_SECONDS
+
+    def _wait(self, phase: Phase) -> None:
+        self._phase = phase
+        self.deadline = monotonic() + self._context.seconds[phase]
+
+    def _close(self) -> None:
+        """Close once everything is written."""
+        self._deaf = True
+        self._queue.clear()
+        self._wait(Phase.CLOSING)
+        self._transport.close()
+
+    def _abandon(self) -> None:
+        """Take the request upstream back."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.abort()
+
+
+def _check_operation(head: RequestHead) -> None:
+    """Whether there is such a path and method; raises `Refusal`."""
+    methods = ("POST",) if head.path in OPERATIONS else ("GET", "HEAD") if head.path == MODELS else ()
+    method = head.method.decode()
+    if not methods:
+        raise Refusal("unknown_url", f"Unknown request URL: {method} {head.path[:200].decode(errors='replace')}.")
+    if method not in methods:
+        raise Refusal("method_not_allowed", f"Not allowed here: {method}.", allow=", ".join(methods))
+
+
+def _routed(body: bytearray, routes: RouteTable) -> tuple[Body, Route]:
+    """The body as it goes upstream, and the route it takes; raises `Refusal`."""
+    request, name = parse(body)
+    route = routes.find(name)
+    if route is None:
+        raise Refusal("model_not_found", f"There is no model {name[:200]!r} here.", param="model")
+    return rewrite(body, request, route.model), route

@@ -1,0 +1,276 @@
+"""What the request path measures: cumulative figures of each route, cheap to keep and to read.
+
+A request enters a `RouteMeter` and gets an `InFlight`, whose `InFlight.finish` is the only way out and works once, so the
+count of requests in flight cannot leak. Nothing that goes wrong while measuring reaches the traffic; it is counted instead.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from scaler.proxy.routes import Objective
+from scaler.proxy.usage import Usage, UsageTap
+
+OTHER = "other"
+"""Key of what the proxy answered without a route: unknown models and paths, requests that are not HTTP, the list of models."""
+
+OUTCOMES = ("2xx", "3xx", "4xx", "5xx", "aborted", "failed")
+"""Status classes; "aborted": the client was gone first; "failed": the upstream gave no or a broken answer."""
+
+LATENCY_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+TTFT_BOUNDS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)
+TPOT_BOUNDS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramReading:
+    """A histogram at one moment.
+
+    bounds:   upper bounds of the buckets, inclusive, in seconds; the last bucket, above them all, has none
+    counts:   observations in each bucket alone, one more than there are bounds
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum: float
+    count: int
+
+
+class _Histogram:
+    """Observations in buckets."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def read(self) -> HistogramReading:
+        return HistogramReading(self._bounds, tuple(self._counts), self._sum, sum(self._counts))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The figures of one route at the monotonic second ``at``; all but the gauges ``in_flight`` and ``waiting`` only grow.
+
+    completions:         by outcome, each of `OUTCOMES`
+    waiting:             of those in flight, not yet sent upstream
+    in_flight_seconds:   integral of ``in_flight`` over time up to ``at``
+    slow:                answers with 2xx that missed the route's objective
+    input_tokens:        of all answers, broken and aborted ones as far as they came; likewise ``output_tokens``
+    latency:             seconds from the request's last byte to the answer's, of answers with 2xx
+    ttft:                seconds to the first byte of the body, of streamed answers with 2xx
+    tpot:                seconds per output token after the first, of streamed answers with 2xx
+    """
+
+    at: float
+    arrivals: int
+    completions: Mapping[str, int]
+    in_flight: int
+    waiting: int
+    in_flight_seconds: float
+    slow: int
+    latency: HistogramReading
+    ttft: HistogramReading
+    tpot: HistogramReading
+    input_tokens: int
+    output_tokens: int
+
+
+class RouteMeter:
+    """The figures of one route."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        """Everything begins at zero."""
+        self.monotonic = monotonic
+        self.tap_errors = 0
+        """Answers whose usage could not be read because of a fault of ours."""
+        self._arrivals = 0
+        self._completions = dict.fromkeys(OUTCOMES, 0)
+        self._in_flight = 0
+        self._waiting = 0
+        self._in_flight_seconds = 0.0
+        self._changed = monotonic()
+        self._slow = 0
+        self._latency = _Histogram(LATENCY_BOUNDS)
+        self._ttft = _Histogram(TTFT_BOUNDS)
+        self._tpot = _Histogram(TPOT_BOUNDS)
+        self._input_tokens = 0
+        self._output_tokens = 0
+
+    def enter(self, objective: Objective) -> "InFlight":
+        """A request arrived, and waits for a connection."""
+        now = self.monotonic()
+        self._advance(now, +1)
+        self._arrivals += 1
+        self._waiting += 1
+        return InFlight(self, objective, now)
+
+    def answered(self, status: int) -> None:
+        """A request came and was answered at once, without the upstream."""
+        self._arrivals += 1
+        self._completions[f"{status // 100}xx"] += 1
+
+    def leave_queue(self) -> None:
+        """A request was sent upstream, or ended before it was."""
+        self._waiting -= 1
+
+    def first_byte(self, seconds: float) -> None:
+        """The body of a streamed answer began."""
+        self._ttft.observe(seconds)
+
+    def leave(self, now: float, outcome: str, usage: Usage) -> None:
+        """A request ended, having cost this much."""
+        self._advance(now, -1)
+        self._completions[outcome] += 1
+        self._input_tokens += usage.input_tokens
+        self._output_tokens += usage.output_tokens
+
+    def served(self, latency: float, tpot: float | None, *, slow: bool) -> None:
+        """An answer with 2xx is complete."""
+        self._latency.observe(latency)
+        self._slow += slow
+        if tpot is not None:
+            self._tpot.observe(tpot)
+
+    def read(self) -> Reading:
+        """The figures of this moment."""
+        now = self.monotonic()
+        self._advance(now, 0)
+        return Reading(
+            at=now,
+            arrivals=self._arrivals,
+            completions=MappingProxyType(dict(self._completions)),
+            in_flight=self._in_flight,
+            waiting=self._waiting,
+            in_flight_seconds=self._in_flight_seconds,
+            slow=self._slow,
+            latency=self._latency.read(),
+            ttft=self._ttft.read(),
+            tpot=self._tpot.read(),
+            input_tokens=self._input_tokens,
+            output_tokens=self._output_tokens,
+        )
+
+    def _advance(self, now: float, change: int) -> None:
+        self._in_flight_seconds += self._in_flight * (now - self._changed)
+        self._changed = now
+        self._in_flight += change
+
+
+class InFlight:
+    """One request between arrival and end."""
+
+    __slots__ = ("_entered", "_first", "_last", "_objective", "_open", "_route", "_streamed", "_tap", "_waiting")
+
+    def __init__(self, route: RouteMeter, objective: Objective, now: float) -> None:
+        """Made by `RouteMeter.enter`."""
+        self._route = route
+        self._objective = objective
+        self._entered = now
+        self._first: float | None = None
+        self._last = now
+        self._streamed = False
+        self._tap: UsageTap | None = None
+        self._open = True
+        self._waiting = True
+
+    def sent(self) -> None:
+        """The request went upstream."""
+        if self._waiting:
+            self._waiting = False
+            self._route.leave_queue()
+
+    def head(self, status: int, *, streamed: bool, readable: bool) -> None:
+        """An answer began; only good ones are worth a closer look."""
+        if status // 100 == 2:  # noqa: PLR2004 (success)
+            self._streamed = streamed
+            self._tap = UsageTap(streamed=streamed) if readable else None
+
+    def body(self, data: bytes) -> None:
+        """Bytes of its body pass by."""
+        self._last = self._route.monotonic()
+        if self._first is None:
+            self._first = self._last
+            if self._streamed:
+                self._route.first_byte(self._first - self._entered)
+        if self._tap is not None:
+            try:
+                self._tap.feed(data)
+            except Exception:  # noqa: BLE001 (measuring must never disturb the stream; the fault is counted)
+                self._drop_tap()
+
+    def finish(self, outcome: str) -> None:
+        """The end, one of `OUTCOMES`; every later call does nothing."""
+        if not self._open:
+            return
+        self._open = False
+        self.sent()
+        now = self._route.monotonic()
+        usage = self._usage()
+        self._route.leave(now, outcome, usage)
+        if outcome == "2xx":
+            latency = now - self._entered
+            self._route.served(latency, self._tpot(usage.output_tokens), slow=self._slow(latency))
+
+    def _usage(self) -> Usage:
+        """Tokens, as far as they can be known."""
+        try:
+            return self._tap.usage() if self._tap is not None else Usage()
+        except Exception:  # noqa: BLE001 (as in body)
+            self._drop_tap()
+            return Usage()
+
+    def _drop_tap(self) -> None:
+        self._tap = None
+        self._route.tap_errors += 1
+
+    def _tpot(self, tokens: int) -> float | None:
+        if not self._streamed or self._first is None or tokens < 2:  # noqa: PLR2004 (the first token has no predecessor)
+            return None
+        return (self._last - self._first) / (tokens - 1)
+
+    def _slow(self, latency: float) -> bool:
+        demand = self._objective
+        if demand.latency_seconds is not None and latency > demand.latency_seconds:
+            return True
+        if not self._streamed or demand.ttft_seconds is None or self._first is None:
+            return False
+        return self._first - self._entered > demand.ttft_seconds
+
+
+class Meter:
+    """The figures of all routes. Bounded by the configuration: a route's meter is made when a table names it, and stays."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        """``monotonic``: seconds, never going back."""
+        self._monotonic = monotonic
+        self.other = RouteMeter(monotonic)
+        self._routes = {OTHER: self.other}
+
+    def route(self, key: str) -> RouteMeter:
+        """The meter of a route, made on first demand. ``other`` is taken: ValueError."""
+        if key == OTHER:
+            raise ValueError(f"{OTHER!r} is the name of what has no route")
+        if key not in self._routes:
+            self._routes[key] = RouteMeter(self._monotonic)
+        return self._routes[key]
+
+    def read(self, key: str) -> Reading:
+        """One route's figures; KeyError where no table ever named it."""
+        return self._routes[key].read()
+
+    def read_all(self) -> dict[str, Reading]:
+        """Everyone's figures, `OTHER` among them."""
+        return {key: meter.read() for key, meter in self._routes.items()}
+
+    @property
+    def tap_errors(self) -> int:
+        """Answers that could not be looked into because of a fault of ours."""
+        return sum(meter.tap_errors for meter in self._routes.values())

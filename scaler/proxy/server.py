@@ -1,0 +1,115 @@
+"""The proxy as a whole: listener, shared state, deadlines, drain."""
+
+import asyncio
+import json
+import ssl
+from collections.abc import Mapping
+from time import monotonic
+
+from pydantic import SecretStr
+
+from scaler.proxy.downstream import OPERATIONS, ClientConnection, Context
+from scaler.proxy.meter import Meter
+from scaler.proxy.routes import RouteTable
+from scaler.proxy.upstream import Origin, Pool
+from scaler.settings import ProxySettings, host_port
+
+BACKLOG = 1024
+LIMITS = (
+    *("connections", "head", "body", "pipeline"),
+    *("header_timeout", "body_timeout", "connect_timeout", "response_timeout", "write_timeout"),
+)
+"""Counts and bytes, then spans of time; write_timeout: a client that does not read."""
+SWEEP_SECONDS = 0.5
+"""Deadlines are looked at this often, or ten times within the shortest of them, whichever is more often."""
+
+
+class Proxy:
+    """Takes inference requests and passes them to one upstream under our own credential.
+
+    Knows a route table, swapped whole, and its own meter. Deadlines are real seconds, whatever clock the meter runs on.
+    """
+
+    def __init__(
+        self, settings: ProxySettings, upstream: str, api_key: SecretStr, meter: Meter, ssl_context: ssl.SSLContext | None = None
+    ) -> None:
+        """``upstream``: base URL including ``/v1``; ``ssl_context``: for https, default: verified by the system's authorities."""
+        origin = Origin(upstream, api_key)
+        pool = Pool(origin, idle_seconds=settings.upstream_idle_seconds, max_head_bytes=settings.max_head_bytes, ssl_context=ssl_context)
+        starts = {path: origin.post(below) for path, below in OPERATIONS.items()}
+        self._context = Context(settings, pool, meter, starts)
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.set_routes(RouteTable())
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when the address cannot be had."""
+        host, port = host_port(self._context.settings.listen)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: ClientConnection(self._context), host, port, backlog=BACKLOG)
+        self._sweep()
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where it listens: host and port; empty when it does not."""
+        return [listener.getsockname()[:2] for listener in self._server.sockets] if self._server is not None else []
+
+    @property
+    def routes(self) -> RouteTable:
+        """The table in force."""
+        return self._context.routes
+
+    def set_routes(self, table: RouteTable) -> None:
+        """Swap the table; it holds from the next request on, those under way are not touched."""
+        for route in table.routes:
+            self._context.meter.route(route.key)
+        entries = [{"id": route.key, "object": "model", "created": 0, "owned_by": "scaler"} for route in table.routes]
+        self._context.models = json.dumps({"object": "list", "data": entries}).encode()
+        self._context.routes = table
+
+    @property
+    def connections(self) -> int:
+        """Client connections that are open."""
+        return len(self._context.connections)
+
+    @property
+    def limits_hit(self) -> Mapping[str, int]:
+        """How often each of `LIMITS` was hit."""
+        return {limit: self._context.limits_hit[limit] for limit in LIMITS}
+
+    async def drain(self, seconds: float) -> None:
+        """Accept no more, close idle connections, let the others finish; after ``seconds`` cut what is left."""
+        context = self._context
+        context.draining = True
+        if self._server is not None:
+            self._server.close()
+        for connection in tuple(context.connections):
+            connection.drain()
+        try:
+            if context.connections:
+                await asyncio.wait_for(context.empty.wait(), seconds)
+        except TimeoutError:
+            pass  # close cuts them
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Cut everything at once. Works any number of times."""
+        if self._server is not None:
+            self._server.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in tuple(self._context.connections):
+            connection.abort()
+        self._context.pool.close()
+
+    def _sweep(self) -> None:
+        """One timer for all deadlines: setting one is an assignment. Re-armed first, so that no fault can stop it."""
+        settings = self._context.settings
+        shortest = min(value for name, value in settings if name.endswith("_seconds") and value > 0)
+        self._sweeper = asyncio.get_running_loop().call_later(min(SWEEP_SECONDS, shortest / 10), self._sweep)
+        now = monotonic()
+        for connection in tuple(self._context.connections):
+            if connection.deadline <= now:
+                connection.expire()
+        self._context.pool.expire(now)

@@ -1,0 +1,298 @@
+"""The upstream's side of the protocol pair: one origin, its connections, and those of them that are idle.
+
+Guarantees: the origin, the path prefix and the credential come from the configuration alone; a request is sent once, whatever
+happens to it; a connection carries the next request only if the last answer was complete, nothing followed it, and the request before
+it was sent to its end; bytes or an end on an idle connection kill it.
+"""
+
+import asyncio
+import select
+import socket
+import ssl
+from time import monotonic
+from typing import Protocol, cast
+from urllib.parse import urlsplit
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from pydantic import SecretStr
+
+from scaler.proxy.http1 import Fields, Framing, ResponseHead, response_head
+
+MAX_INTERIM = 8
+"""Most 1xx answers before the final one."""
+
+
+class Receiver(Protocol):
+    """Who waits for an answer."""
+
+    def received(self, head: ResponseHead | None, body: bytes, *, complete: bool) -> None:
+        """The head, once; bytes of the body; and whether that was all."""
+
+    def broken(self, why: str) -> None:
+        """The answer will never be complete. Nothing follows."""
+
+
+class Origin:
+    """Where requests go."""
+
+    def __init__(self, url: str, api_key: SecretStr) -> None:
+        """``url``: scheme, host, port and path prefix."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"expected an http(s) URL, got {url!r}")
+        self.tls = parts.scheme == "https"
+        self.host = parts.hostname
+        self.port = parts.port or (443 if self.tls else 80)
+        self._prefix = parts.path.rstrip("/")
+        self._fields = f"Host: {parts.netloc}\r\nAuthorization: Bearer {api_key.get_secret_value()}\r\n"
+
+    def post(self, path: str) -> bytes:
+        """The beginning of a request's head: ``path`` under the prefix, Host and credential."""
+        return f"POST {self._prefix}{path} HTTP/1.1\r\n{self._fields}".encode()
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection; carries one request at a time."""
+
+    __slots__ = (
+        "_complete",
+        "_fault",
+        "_fields",
+        "_framing",
+        "_head",
+        "_interim",
+        "_max_head_bytes",
+        "_parser",
+        "_pieces",
+        "_pool",
+        "_readable",
+        "_receiver",
+        "_reusable",
+        "_transport",
+        "_unproductive",
+        "idle_since",
+    )
+
+    _receiver: Receiver | None
+    _fields: Fields
+    _head: ResponseHead | None  # until it is handed on
+    _framing: Framing | None  # known once the final head is
+    _reusable: bool
+    _pieces: list[bytes]
+    _complete: bool
+    _interim: int
+    _fault: str
+    _unproductive: int  # bytes since the answer last made progress; bounds heads, trailers and chunk extensions
+
+    def __init__(self, pool: "Pool", max_head_bytes: int) -> None:
+        """Made by `Pool`."""
+        self._pool = pool
+        self._max_head_bytes = max_head_bytes
+        self._parser = HttpResponseParser(self)
+        self._transport: asyncio.Transport
+        self._readable = select.poll()
+        self.idle_since = 0.0
+        self._expect(None)
+
+    # asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connected."""
+        self._transport = cast("asyncio.Transport", transport)
+        connection: socket.socket = transport.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._readable.register(connection.fileno(), select.POLLIN)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, then hand on what came in one piece."""
+        if self._receiver is None:
+            self.abort()  # nobody asked
+            return
+        self._unproductive += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._fault = self._fault or f"it is not HTTP/1.1: {error}"
+        if self._unproductive > self._max_head_bytes:
+            self._fault = self._fault or f"its head is larger than {self._max_head_bytes} bytes"
+        self._deliver(self._receiver)
+
+    def eof_received(self) -> None:
+        """The upstream will say no more."""
+        self._ended(clean=True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Gone, one way or another."""
+        self._pool.forget(self)
+        self._ended(clean=exc is None)
+
+    # for an exchange
+
+    def send(self, receiver: Receiver, head: bytes, body: bytes | bytearray) -> None:
+        """Send a request; its answer goes to ``receiver``, also when the connection turns out to be gone."""
+        self._expect(receiver)
+        if self._transport.is_closing():
+            self._ended(clean=False)
+        else:
+            self._transport.writelines((head, body))
+
+    def pause(self) -> None:
+        """Read no more for now."""
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._transport.resume_reading()
+
+    def abort(self) -> None:
+        """Cut the connection; the receiver hears nothing more."""
+        self._receiver = None
+        self._transport.abort()
+
+    def is_stale(self) -> bool:
+        """Whether the upstream has closed or said something while idle, even if the loop has not heard of it yet."""
+        return self._transport.is_closing() or bool(self._readable.poll(0))
+
+    # llhttp
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        if self._complete:
+            self._fault = "bytes followed the answer"
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head; or of trailers, which are dropped."""
+        if self._framing is None:
+            self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Check the head; interim answers are passed over."""
+        if self._complete or self._fault:
+            return
+        status = self._parser.get_status_code()
+        if 100 <= status < 200 and status != 101 and self._interim < MAX_INTERIM:  # noqa: PLR2004 (interim, but no tunnel)
+            self._interim += 1
+            self._fields = []
+            return
+        try:
+            self._head = response_head(status, self._parser.get_http_version(), self._fields)
+        except ValueError as error:
+            self._fault = f"its head cannot be trusted: {error}"
+        else:
+            self._framing = self._head.framing
+            self._reusable = self._head.reusable
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if not self._complete:
+            self._unproductive = 0
+            self._pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        """The answer, or an interim one, is whole."""
+        self._complete = self._framing is not None
+
+    # inside
+
+    def _expect(self, receiver: Receiver | None) -> None:
+        """Be ready for an answer."""
+        self._receiver = receiver
+        self._fields = []
+        self._head = None
+        self._framing = None
+        self._reusable = False
+        self._pieces = []
+        self._complete = False
+        self._interim = 0
+        self._fault = ""
+        self._unproductive = 0
+
+    def _deliver(self, receiver: Receiver) -> None:
+        """Hand on what the last read held; a complete answer frees the connection first."""
+        head, self._head = self._head, None
+        pieces, self._pieces = self._pieces, []
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self._complete:
+            self._release()
+            receiver.received(head, body, complete=True)
+            return
+        if head is not None or body:
+            receiver.received(head, body, complete=False)
+        if self._fault and self._receiver is receiver:
+            self.abort()
+            receiver.broken(self._fault)
+
+    def _release(self) -> None:
+        self._receiver = None
+        if self._reusable and not self._fault and not self._transport.get_write_buffer_size():
+            self._pool.put(self)
+        else:
+            self._transport.abort()
+
+    def _ended(self, *, clean: bool) -> None:
+        receiver = self._receiver
+        if receiver is None:
+            return
+        if clean and self._framing is Framing.EOF:
+            self._complete = True
+            self._deliver(receiver)
+        else:
+            self.abort()
+            receiver.broken("it closed the connection before its answer was complete")
+
+
+class Pool:
+    """Connections to one origin. None is made in advance; the one used last is used next, the others go when idle too long."""
+
+    def __init__(self, origin: Origin, *, idle_seconds: float, max_head_bytes: int, ssl_context: ssl.SSLContext | None = None) -> None:
+        """``ssl_context``: for https; default: the system's authorities, host names checked, TLS 1.2 or later."""
+        self._origin = origin
+        self._idle_seconds = idle_seconds
+        self._max_head_bytes = max_head_bytes
+        self._ssl = (ssl_context or ssl.create_default_context()) if origin.tls else None
+        self._idle: dict[UpstreamConnection, None] = {}
+
+    def take(self) -> UpstreamConnection | None:
+        """An idle connection that still stands; dead ones found on the way are dropped."""
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            if not connection.is_stale():
+                return connection
+            connection.abort()
+        return None
+
+    async def connect(self) -> UpstreamConnection:
+        """A new connection, verified where it is TLS. Raises OSError (ssl.SSLError is one)."""
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: UpstreamConnection(self, self._max_head_bytes),
+            self._origin.host,
+            self._origin.port,
+            ssl=self._ssl,
+            server_hostname=self._origin.host if self._ssl else None,
+        )
+        return connection
+
+    def put(self, connection: UpstreamConnection) -> None:
+        """Keep for the next request."""
+        connection.idle_since = monotonic()
+        self._idle[connection] = None
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """It is gone."""
+        self._idle.pop(connection, None)
+
+    def expire(self, now: float) -> None:
+        """Close what was idle too long; the oldest come first."""
+        for connection in list(self._idle):
+            if now - connection.idle_since < self._idle_seconds:
+                break
+            self._idle.pop(connection)
+            connection.abort()
+
+    def close(self) -> None:
+        """Close what is idle."""
+        self.expire(float("inf"))
+
+    def __len__(self) -> int:
+        """Connections that are idle."""
+        return len(self._idle)

@@ -1,0 +1,68 @@
+"""Token counts, read from an answer while its bytes pass by.
+
+Guarantees: bounded memory (the last 4 KiB), bytes are neither changed nor held. Not guaranteed: figures for an answer without
+``usage`` that is not a stream, or for one that is compressed.
+"""
+
+import re
+from dataclasses import dataclass
+
+TAIL_BYTES = 4096
+BUFFER_BYTES = 4 * TAIL_BYTES
+"""What passed by is looked at in batches of this size."""
+
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_INPUT, _OUTPUT = (re.compile(rb'"%b"\s*:\s*(\d{1,12})' % name) for name in (b"prompt_tokens", b"completion_tokens"))
+_TEXTS = (b'content":"', b'content": "', b'text":"', b'text": "')
+"""How a field of text begins, ``reasoning_content`` among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one answer."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class UsageTap:
+    """Sees the bytes of one answer."""
+
+    __slots__ = ("_events", "_streamed", "_tail")
+
+    def __init__(self, *, streamed: bool) -> None:
+        """``streamed``: the answer is server-sent events."""
+        self._streamed = streamed
+        self._tail = bytearray()
+        self._events = 0
+
+    def feed(self, data: bytes) -> None:
+        """Bytes passed by."""
+        self._tail += data
+        if len(self._tail) > BUFFER_BYTES:
+            self._trim()
+
+    def usage(self) -> Usage:
+        """What the answer's last ``usage`` says; without one, a stream's events that carried text count as output tokens."""
+        tail = self._tail
+        at = len(tail)
+        while (at := tail.rfind(b'"usage"', 0, at)) >= 0:
+            if _USAGE.match(tail, at):
+                return Usage(_tokens(_INPUT.search(tail, at)), _tokens(_OUTPUT.search(tail, at)))
+        return Usage(output_tokens=self._events + _texts(tail) if self._streamed else 0)
+
+    def _trim(self) -> None:
+        """Forget all but the tail, cut between events where that can be."""
+        cut = self._tail.rfind(b"\n", 0, -TAIL_BYTES) + 1 or len(self._tail) - TAIL_BYTES
+        if self._streamed:
+            self._events += _texts(self._tail[:cut])
+        del self._tail[:cut]
+
+
+def _texts(events: bytearray) -> int:
+    """Fields that carry text, and not an empty one."""
+    return sum(events.count(text) - events.count(text + b'"') for text in _TEXTS)
+
+
+def _tokens(found: re.Match[bytes] | None) -> int:
+    return int(found[1]) if found else 0

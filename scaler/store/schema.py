@@ -1,0 +1,58 @@
+"""The tables, and the way from each version of them to the next.
+
+``PRAGMA user_version`` counts the migrations that a file has seen. Each runs in a transaction of its own together with its count, so a
+crash in between leaves the version before it. Migrations are only ever added at the end.
+
+The journals cannot be changed: triggers refuse it, whoever asks. ``open_intents`` is no journal but an index of the intents without end,
+kept in the same transactions.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+
+from scaler.store.base import StoreError, StoreFault
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE decisions (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, endpoint TEXT NOT NULL,
+            decision TEXT NOT NULL, sample TEXT, observed TEXT)""",
+        "CREATE INDEX decisions_of_endpoint ON decisions (endpoint, seq)",
+        """CREATE TABLE intents (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, endpoint TEXT NOT NULL, kind TEXT NOT NULL,
+            action TEXT NOT NULL, why TEXT NOT NULL, before TEXT)""",
+        "CREATE INDEX intents_of_endpoint ON intents (endpoint, id)",
+        "CREATE INDEX intents_in_time ON intents (endpoint, at)",
+        """CREATE TABLE outcomes (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT, intent_id INTEGER NOT NULL REFERENCES intents (id), at REAL NOT NULL,
+            status TEXT NOT NULL CHECK (status IN ('confirmed', 'refused', 'unknown')), detail TEXT NOT NULL)""",
+        "CREATE INDEX outcomes_of_intent ON outcomes (intent_id, seq)",
+        "CREATE UNIQUE INDEX one_end ON outcomes (intent_id) WHERE status <> 'unknown'",
+        "CREATE TABLE open_intents (intent_id INTEGER PRIMARY KEY REFERENCES intents (id))",
+        "CREATE TABLE endpoints (key TEXT PRIMARY KEY, endpoint TEXT NOT NULL)",
+        "CREATE TRIGGER decisions_stay BEFORE UPDATE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions are append-only'); END",
+        "CREATE TRIGGER intents_stay BEFORE UPDATE ON intents BEGIN SELECT RAISE(ABORT, 'intents are append-only'); END",
+        "CREATE TRIGGER intents_live BEFORE DELETE ON intents BEGIN SELECT RAISE(ABORT, 'intents are never removed'); END",
+        "CREATE TRIGGER outcomes_stay BEFORE UPDATE ON outcomes BEGIN SELECT RAISE(ABORT, 'outcomes are append-only'); END",
+        "CREATE TRIGGER outcomes_live BEFORE DELETE ON outcomes BEGIN SELECT RAISE(ABORT, 'outcomes are never removed'); END",
+    ),
+)
+
+
+def migrate(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
+    """Bring a database (in autocommit mode) to the newest version; `StoreError` if it is newer still or somebody else's."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(migrations):
+        raise StoreError(StoreFault.SCHEMA, f"schema version {version}; this scaler knows {len(migrations)}: a newer one wrote the file")
+    if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise StoreError(StoreFault.SCHEMA, "the file is a database of something else")
+    for number, statements in enumerate(migrations[version:], start=version + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in (*statements, f"PRAGMA user_version = {number}"):
+                connection.execute(statement)
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise

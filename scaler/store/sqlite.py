@@ -1,0 +1,325 @@
+"""The store in one SQLite file (WAL), which a single thread owns.
+
+An intent is on the disk (fsync) before `SqliteStore.add_intent` returns. Everything else survives the death of the process at once and the
+loss of power within moments. A file that SQLite calls corrupt is moved aside, never deleted; losing it costs history and the memory
+of past actions, not safety.
+"""
+
+import asyncio
+import errno
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from scaler.model import Action, ActionKind, Bounds, Decision, Endpoint, Intent, Outcome, OutcomeStatus, Sample
+from scaler.store.base import DecisionRecord, IntentRecord, StoreError, StoreFault
+from scaler.store.codec import decode, encode
+from scaler.store.schema import migrate
+
+T = TypeVar("T")
+
+DEADLINE_SECONDS = 10.0
+BUSY_SECONDS = 2.0
+MAX_WAITING = 64
+PRUNE_ROWS = 5000
+MAX_SEQ = 2**63 - 1
+
+FAULTS = {
+    sqlite3.SQLITE_FULL: StoreFault.FULL,
+    sqlite3.SQLITE_READONLY: StoreFault.READ_ONLY,
+    sqlite3.SQLITE_CANTOPEN: StoreFault.IO,
+    sqlite3.SQLITE_BUSY: StoreFault.LOCKED,
+    sqlite3.SQLITE_LOCKED: StoreFault.LOCKED,
+    sqlite3.SQLITE_CORRUPT: StoreFault.CORRUPT,
+    sqlite3.SQLITE_NOTADB: StoreFault.CORRUPT,
+    sqlite3.SQLITE_CONSTRAINT: StoreFault.CONSTRAINT,
+}
+
+ERRNOS = {
+    errno.ENOSPC: StoreFault.FULL,
+    errno.EDQUOT: StoreFault.FULL,
+    errno.EFBIG: StoreFault.FULL,
+    errno.EACCES: StoreFault.READ_ONLY,
+    errno.EPERM: StoreFault.READ_ONLY,
+    errno.EROFS: StoreFault.READ_ONLY,
+}
+
+FAILURES = (StoreError, sqlite3.Error, OSError, UnicodeDecodeError)
+
+DECISIONS = "SELECT seq, decision, sample, observed FROM decisions WHERE endpoint = ? ORDER BY seq DESC LIMIT ?"
+INTENTS = "SELECT id, at, endpoint, action, why, before FROM intents WHERE endpoint = ? ORDER BY id DESC LIMIT ?"
+OPEN_INTENTS = """SELECT id, at, endpoint, action, why, before FROM intents
+    WHERE id IN (SELECT intent_id FROM open_intents) ORDER BY id"""
+LAST_CONFIRMED = """SELECT action FROM intents WHERE endpoint = ? AND kind IN (?, ?)
+    AND EXISTS (SELECT 1 FROM outcomes WHERE intent_id = intents.id AND status = ?) ORDER BY id DESC LIMIT 1"""
+ACTIONS_SINCE = """SELECT count(*) FROM intents WHERE endpoint = ? AND at >= ?
+    AND NOT EXISTS (SELECT 1 FROM outcomes WHERE intent_id = intents.id AND status = ?)"""
+FIRST_KEPT = "SELECT seq FROM decisions WHERE at >= ? ORDER BY seq LIMIT 1"
+PRUNE = "DELETE FROM decisions WHERE seq IN (SELECT seq FROM decisions WHERE seq < ? ORDER BY seq LIMIT ?)"
+REMEMBER = """INSERT INTO endpoints (key, endpoint) VALUES (?, ?)
+    ON CONFLICT (key) DO UPDATE SET endpoint = excluded.endpoint WHERE endpoint <> excluded.endpoint"""
+
+
+def _fault(error: Exception) -> StoreFault:
+    """Our word for what SQLite or the file system said; text that cannot be decoded comes from rotten pages."""
+    if isinstance(error, StoreError):
+        return error.fault
+    if isinstance(error, UnicodeDecodeError):
+        return StoreFault.CORRUPT
+    if isinstance(error, OSError):
+        return ERRNOS.get(error.errno or 0, StoreFault.IO)
+    return FAULTS.get(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR) & 0xFF, StoreFault.IO)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the file, or make one; mode 0600."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    path.chmod(0o600)
+    return sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """See whether the database is sound, and bring it up to date."""
+    verdict: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise StoreError(StoreFault.CORRUPT, verdict)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    migrate(connection)
+
+
+def _move_aside(path: Path, now: float) -> Path:
+    """Rename the file and what SQLite keeps beside it to the first free ``NAME.corrupt-<unix>``.
+
+    The log goes first: a new file must never find itself beside the log of an old one.
+    """
+    second = int(now)
+    while os.path.lexists(aside := path.with_name(f"{path.name}.corrupt-{second}")):
+        second += 1
+    for suffix in ("-wal", "-shm", ""):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def _decision_record(row: tuple[int, str, str | None, str | None]) -> DecisionRecord:
+    seq, decision, sample, observed = row
+    return DecisionRecord(
+        seq,
+        decode(Decision, decision),
+        None if sample is None else decode(Sample, sample),
+        None if observed is None else decode(Endpoint, observed),
+    )
+
+
+def _intent(row: tuple[int, float, str, str, str, str | None]) -> Intent:
+    number, at, endpoint, action, why, before = row
+    return Intent(number, at, endpoint, decode(Action, action), why, None if before is None else decode(Bounds, before))
+
+
+def read_decisions(path: Path, endpoint: str, limit: int) -> list[DecisionRecord]:
+    """What `SqliteStore.decisions` says, for another process while the daemon runs: read-only, blocking. Raises `StoreError`."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as connection:
+            return [_decision_record(row) for row in connection.execute(DECISIONS, (endpoint, limit))]
+    except FAILURES as error:
+        raise StoreError(_fault(error), f"{path}: {error}") from error
+
+
+class SqliteStore:
+    """See `scaler.store.base.Store`. Made by `open`.
+
+    ``moved_aside`` is where a corrupt file went when this one was opened in its place, or None.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is opened yet."""
+        self.path = path
+        self.moved_aside: Path | None = None
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._places = threading.BoundedSemaphore(MAX_WAITING)
+        self._connection: sqlite3.Connection
+
+    @classmethod
+    async def open(cls, path: Path, now: float) -> Self:
+        """Open the file or make a new one; ``now`` (Unix seconds) names a corrupt one that has to be moved aside."""
+        store = cls(path)
+        try:
+            await store._run(lambda: store._open(now))
+        except BaseException:
+            store._worker.shutdown(wait=False)
+            raise
+        return store
+
+    def _open(self, now: float) -> None:
+        connection = _connect(self.path)
+        try:
+            _prepare(connection)
+        except Exception as error:
+            if _fault(error) is StoreFault.CORRUPT:  # before closing, which would remove the log
+                self.moved_aside = _move_aside(self.path, now)
+            connection.close()
+            if self.moved_aside is None:
+                raise
+            connection = _connect(self.path)
+            _prepare(connection)
+        self._connection = connection
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        """Do ``work`` on the thread that owns the connection. One that takes too long may still be done later."""
+        if not self._places.acquire(blocking=False):
+            raise StoreError(StoreFault.SLOW, f"{self.path}: {MAX_WAITING} calls are waiting already")
+        try:
+            job = self._worker.submit(work)
+        except RuntimeError:
+            self._places.release()
+            raise StoreError(StoreFault.CLOSED, f"{self.path}: the store is closed") from None
+        job.add_done_callback(lambda _: self._places.release())
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                return await asyncio.wrap_future(job)
+        except TimeoutError:
+            raise StoreError(StoreFault.SLOW, f"{self.path}: no answer within {DEADLINE_SECONDS:g} s") from None
+        except FAILURES as error:
+            raise StoreError(_fault(error), f"{self.path}: {error}") from error
+
+    @contextmanager
+    def _transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """All or nothing; ``durable`` waits until the disk has it."""
+        self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._connection
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+
+    async def record_decision(self, decision: Decision, sample: Sample | None, observed: Endpoint | None) -> int:
+        """Append to the journal of decisions."""
+        values = (
+            decision.at,
+            decision.endpoint,
+            encode(decision),
+            None if sample is None else encode(sample),
+            None if observed is None else encode(observed),
+        )
+
+        def work() -> int:
+            with self._transaction() as connection:
+                return _row_id(
+                    connection.execute("INSERT INTO decisions (at, endpoint, decision, sample, observed) VALUES (?, ?, ?, ?, ?)", values)
+                )
+
+        return await self._run(work)
+
+    async def decisions(self, endpoint: str, limit: int) -> list[DecisionRecord]:
+        """Newest first."""
+        return await self._read(DECISIONS, (endpoint, limit), _decision_record)
+
+    async def prune(self, before: float) -> int:
+        """Remove old decisions in portions, so that other calls come between; what stays has no gaps."""
+        kept = await self._read(FIRST_KEPT, (before,), _first)
+        first_kept: int = kept[0] if kept else MAX_SEQ
+
+        def work() -> int:
+            with self._transaction() as connection:
+                return connection.execute(PRUNE, (first_kept, PRUNE_ROWS)).rowcount
+
+        removed = portion = await self._run(work)
+        while portion == PRUNE_ROWS:
+            portion = await self._run(work)
+            removed += portion
+        return removed
+
+    async def add_intent(self, at: float, endpoint: str, action: Action, why: str, before: Bounds | None = None) -> Intent:
+        """Write an intent down; it is on the disk when this returns."""
+        values = (at, endpoint, action.kind.value, encode(action), why, None if before is None else encode(before))
+
+        def work() -> int:
+            with self._transaction(durable=True) as connection:
+                sql = "INSERT INTO intents (at, endpoint, kind, action, why, before) VALUES (?, ?, ?, ?, ?, ?)"
+                number = _row_id(connection.execute(sql, values))
+                connection.execute("INSERT INTO open_intents (intent_id) VALUES (?)", (number,))
+                return number
+
+        return Intent(await self._run(work), at, endpoint, action, why, before)
+
+    async def add_outcome(self, outcome: Outcome) -> None:
+        """Append an outcome, and end the intent unless it is UNKNOWN."""
+
+        def work() -> None:
+            with self._transaction() as connection:
+                values = (outcome.intent_id, outcome.at, outcome.status.value, outcome.detail)
+                connection.execute("INSERT INTO outcomes (intent_id, at, status, detail) VALUES (?, ?, ?, ?)", values)
+                if outcome.status is not OutcomeStatus.UNKNOWN:
+                    connection.execute("DELETE FROM open_intents WHERE intent_id = ?", (outcome.intent_id,))
+
+        await self._run(work)
+
+    async def open_intents(self) -> list[Intent]:
+        """Oldest first."""
+        return await self._read(OPEN_INTENTS, (), _intent)
+
+    async def intents(self, endpoint: str, limit: int) -> list[IntentRecord]:
+        """Newest first."""
+
+        def work() -> list[IntentRecord]:
+            rows = self._connection.execute(INTENTS, (endpoint, limit)).fetchall()
+            return [IntentRecord(intent, self._outcomes(intent.id)) for intent in map(_intent, rows)]
+
+        return await self._run(work)
+
+    def _outcomes(self, intent_id: int) -> tuple[Outcome, ...]:
+        rows = self._connection.execute("SELECT at, status, detail FROM outcomes WHERE intent_id = ? ORDER BY seq", (intent_id,))
+        return tuple(Outcome(intent_id, at, OutcomeStatus(status), detail) for at, status, detail in rows)
+
+    async def actions_since(self, endpoint: str, at: float) -> int:
+        """Those after a jump of the clock into the past count, too: better one too many."""
+        (count,) = await self._read(ACTIONS_SINCE, (endpoint, at, OutcomeStatus.REFUSED.value), _first)
+        return int(count)
+
+    async def last_confirmed_action(self, endpoint: str) -> Action | None:
+        """A STOP says nothing about the timeout, so it is passed over."""
+        values = (endpoint, ActionKind.UPDATE.value, ActionKind.START.value, OutcomeStatus.CONFIRMED.value)
+        found = await self._read(LAST_CONFIRMED, values, lambda row: decode(Action, row[0]))
+        return found[0] if found else None
+
+    async def remember_endpoint(self, key: str, endpoint: Endpoint) -> None:
+        """Written only when it differs from what is there."""
+
+        def work() -> None:
+            with self._transaction() as connection:
+                connection.execute(REMEMBER, (key, encode(endpoint)))
+
+        await self._run(work)
+
+    async def known_endpoints(self) -> dict[str, Endpoint]:
+        """What was remembered, by key."""
+        return dict(await self._read("SELECT key, endpoint FROM endpoints", (), lambda row: (row[0], decode(Endpoint, row[1]))))
+
+    async def close(self) -> None:
+        """Close the file after the calls that are waiting."""
+        try:
+            await self._run(self._connection.close)
+        finally:
+            self._worker.shutdown(wait=False)
+
+    async def _read(self, sql: str, values: tuple[Any, ...], row: Callable[[Any], T]) -> list[T]:
+        return await self._run(lambda: [row(each) for each in self._connection.execute(sql, values)])
+
+
+def _first(row: tuple[Any, ...]) -> Any:  # noqa: ANN401 (the type of a column)
+    return row[0]
+
+
+def _row_id(cursor: sqlite3.Cursor) -> int:
+    if cursor.lastrowid is None:
+        raise StoreError(StoreFault.IO, "nothing was inserted")
+    return cursor.lastrowid
