@@ -20,6 +20,7 @@ from scaler.providers.base import BadProviderSettings
 from scaler.settings import ConfigError, load
 from scaler.store.base import StoreError
 from scaler.world import command
+from scaler.world.workload import TraceError
 
 app = typer.Typer(help=scaler.__doc__, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -31,7 +32,7 @@ def main() -> None:
     """The entry point: whatever an operator can mend is told in plain lines, without a traceback."""
     try:
         app()
-    except (ConfigError, BadProviderSettings) as error:
+    except (ConfigError, BadProviderSettings, TraceError) as error:
         _fail(error, 2)
     except (StoreError, NoAnswer, OSError) as error:
         _fail(error, 1)

@@ -9,11 +9,12 @@ reading does not show it yet may take effect after that; the tick that sees it c
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 
 from scaler.actuator.actions import applied, plan, satisfied
 from scaler.actuator.guard import Circumstances, Skipped, SkipReason, examine, pause_state
 from scaler.clock import Clock
-from scaler.model import Decision, Endpoint, Intent, Outcome, OutcomeStatus
+from scaler.model import Action, Decision, Endpoint, Intent, Outcome, OutcomeStatus
 from scaler.providers.base import ProviderError, RateLimited, Reader, Refused, Unreachable, Writer
 from scaler.settings import Settings
 from scaler.store.base import Store, StoreError
@@ -66,21 +67,25 @@ class Actuator:
         if action is None:
             return Skipped(SkipReason.NO_OP, "nothing is due")
         count = await self._store.actions_since(key, self._clock.now() - HOUR)
-
-        def check() -> Skipped | None:
-            now = Circumstances(
-                paused=pause_state(self._settings.pause_file),
-                dry_run=self._settings.dry_run,
-                decision_age=self._clock.monotonic() - made,
-                actions_last_hour=count,
-                back_off_seconds=self._quiet_until.get(key, 0.0) - self._clock.monotonic(),
-            )
-            return examine(action, self._settings.endpoints[key], self._settings.guard, now)
-
+        check = partial(self._objection, key, action, made=made, count=count)
         if objection := check():
             return objection
         intent = await self._store.add_intent(self._clock.now(), key, action, decision.sentence, observed.bounds)
         return await self._send(intent, check)
+
+    def _objection(self, key: str, action: Action, *, made: float, count: int) -> Skipped | None:
+        """What speaks against sending now; ``made`` is the decision's monotonic second, ``count`` the actions of the last hour."""
+        endpoint = self._settings.endpoints.get(key)
+        if endpoint is None:
+            return Skipped(SkipReason.NOT_ALLOWED, f"endpoints.{key} is no longer configured", action)
+        now = Circumstances(
+            paused=pause_state(self._settings.pause_file),
+            dry_run=self._settings.dry_run,
+            decision_age=self._clock.monotonic() - made,
+            actions_last_hour=count,
+            back_off_seconds=self._quiet_until.get(key, 0.0) - self._clock.monotonic(),
+        )
+        return examine(action, endpoint, self._settings.guard, now)
 
     async def _send(self, intent: Intent, check: Check) -> Outcome | Skipped:
         """The only place that calls the writer; between the last check and the call nothing is awaited."""

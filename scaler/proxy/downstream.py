@@ -346,7 +346,7 @@ class ClientConnection(asyncio.Protocol):
     def _check_size(self, fields: Fields) -> None:
         """The head's own bytes are only counted where what was read could be too much."""
         limit = self._settings.max_head_bytes
-        suspect = self._unproductive + self._read > limit
+        suspect = self._unproductive > 0 or self._read > limit
         if len(fields) > MAX_FIELDS or (suspect and head_bytes(self._parser.get_method(), self._target, fields) > limit):
             raise self._head_too_large()
 

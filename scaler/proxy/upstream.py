@@ -184,7 +184,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
-        if not self._complete:
+        if self._framing is not None and not self._complete:
             self._unproductive = 0
             self._pieces.append(body)
 

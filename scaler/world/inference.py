@@ -88,6 +88,8 @@ class Inference:
             return
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if events.opening:
+            await send({"type": "http.response.body", "body": events.opening, "more_body": True})
         size = self._world.settings.replica.tokens_per_event
         sent = await self._pace(job, size, events, send)
         if job.state is JobState.DONE:
@@ -96,7 +98,7 @@ class Inference:
         else:
             last = error_event(LOST)
         if job.state is not JobState.CANCELLED:
-            await send({"type": "http.response.body", "body": events.opening * (not sent) + last, "more_body": False})
+            await send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _pace(self, job: Job, size: int, events: Events, send: Send) -> int:
         """Write full events while the job runs; returns how many."""
@@ -108,7 +110,7 @@ class Inference:
             if job.ended:
                 return sent
             if due > sent:
-                body = events.opening * (not sent) + events.content(size, due - sent)
+                body = events.content(size, due - sent)
                 sent = due
                 await send({"type": "http.response.body", "body": body, "more_body": True})
             next_event, end = job.token_due((sent + 1) * size, now), job.token_due(job.output_tokens + 1, now)

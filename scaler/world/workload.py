@@ -128,23 +128,22 @@ def arrivals(trace: Trace, *, start: float = 0.0, seconds: float, requests: int,
     total = sum(bucket.requests for bucket in window)
     rng = random.Random(seed)
     kept: list[Arrival] = []
-    for bucket, count in _thinned(window, min(1.0, requests / max(1, total)), rng):
+    share = requests / max(1, total)
+    for bucket in window:
+        count = _kept_of(bucket.requests, share, rng)
         times = sorted(bucket.at - start + rng.random() * trace.bucket_seconds for _ in range(count))
         kept.extend(_arrival(at, bucket, rng) for at in times)
     return kept
 
 
-def _thinned(buckets: Sequence[Bucket], share: float, rng: random.Random) -> Iterator[tuple[Bucket, int]]:
-    """How many of each bucket are kept. Gaps between the kept are geometric, so the cost is that of the kept, not of all."""
-    skip = _gap(share, rng)
-    for bucket in buckets:
-        position = skip
-        count = 0
-        while position < bucket.requests:
-            count += 1
-            position += 1 + _gap(share, rng)
-        skip = position - bucket.requests
-        yield bucket, count
+def _kept_of(requests: int, share: float, rng: random.Random) -> int:
+    """How many of a bucket are kept: binomial. Gaps between the kept are geometric, so the cost is that of the kept, not of all."""
+    count = 0
+    position = _gap(share, rng)
+    while position < requests:
+        count += 1
+        position += 1 + _gap(share, rng)
+    return count
 
 
 def _gap(share: float, rng: random.Random) -> float:

@@ -1,4 +1,4 @@
-"""One tick of a controller in a process of its own, which kills itself (SIGKILL) where it is told to.
+"""Two ticks of a controller in a process of its own, which kills itself (SIGKILL) where it is told to.
 
 Usage: crash_driver.py BASE_URL DIRECTORY [STEP]; STEP is OBJECT.METHOD:before or OBJECT.METHOD:after, of the calls the actuator makes.
 """
@@ -53,10 +53,12 @@ async def main(base_url: str, directory: Path, step: str) -> None:
     parts = {"reader": reader, "writer": writer, "store": store}
     mortal: dict[str, Any] = {name: Mortal(name, part, step) for name, part in parts.items()}
     actuator = Actuator(settings, mortal["reader"], mortal["writer"], mortal["store"], SystemClock())
-    observed = await reader.get("endpoint-1")
-    await actuator.reconcile("chat", observed)
-    decision = Decision("chat", time.time(), Bounds(2, 4), 60, Power.RUN, hold=False, reasons=())
-    sys.stdout.write(repr(await actuator.carry_out("chat", decision, observed)))
+    for _ in range(2):
+        observed = await reader.get("endpoint-1")
+        await actuator.reconcile("chat", observed)
+        decision = Decision("chat", time.time(), Bounds(2, 4), 60, Power.RUN, hold=False, reasons=())
+        result = await actuator.carry_out("chat", decision, observed)
+    sys.stdout.write(repr(result))
     await reader.close()
     await actuator.close()
     await store.close()

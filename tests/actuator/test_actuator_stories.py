@@ -133,6 +133,29 @@ async def test_a_decision_that_waited_for_a_slow_disk_is_too_old_to_send(house: 
     assert await house.ends() == [["refused"]]
 
 
+@pytest.mark.parametrize(
+    ("expected", "update"),
+    [
+        (SkipReason.OUT_OF_BOUNDS, {"endpoints": {"chat": EndpointSettings(id="endpoint-1", min_replicas=1, max_replicas=3)}}),
+        (SkipReason.NOT_ALLOWED, {"endpoints": {"other": EndpointSettings(id="endpoint-1")}}),
+        (SkipReason.DRY_RUN, {"dry_run": True}),
+    ],
+)
+async def test_settings_that_are_swapped_in_while_a_call_is_prepared_count_at_once(
+    house: SimpleNamespace, expected: SkipReason, update: dict[str, object]
+) -> None:
+    class Reloaded(SqliteStore):
+        async def add_intent(self, at: float, endpoint: str, action: Action, why: str, before: Bounds | None = None) -> Intent:
+            intent = await super().add_intent(at, endpoint, action, why, before)
+            house.actuator.use(house.settings.model_copy(update=update))
+            return intent
+
+    await house.restart(Reloaded)
+    assert reason(await house.tick("2..4")) is expected
+    assert house.platform.patches == []
+    assert await house.ends() == [["refused"]]
+
+
 @pytest.mark.parametrize("age", [31, 3600, -31])
 async def test_an_old_decision_is_not_carried_out_nor_one_from_the_future(house: SimpleNamespace, age: float) -> None:
     observed = await house.reader.get("endpoint-1")

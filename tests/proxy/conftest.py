@@ -1,57 +1,25 @@
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 
 import pytest
 import uvloop
 from pydantic import SecretStr
 
-from scaler.proxy.meter import Meter, Reading
+from scaler.proxy.meter import Meter
 from scaler.proxy.routes import Objective, Route, RouteTable
 from scaler.proxy.server import Proxy
 from scaler.settings import ProxySettings
-from tests.proxy.wire import MODEL, Client, Script, Upstream, well_behaved
+from tests.proxy.house import Build, House, leave
+from tests.proxy.wire import MODEL, Script, Upstream, well_behaved
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
     return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
-
-
-@dataclass
-class House:
-    """A proxy before a scripted upstream, and everything one wants to know of them."""
-
-    upstream: Upstream
-    proxy: Proxy
-    meter: Meter
-    clients: list[Client] = field(default_factory=list[Client])
-
-    async def client(self) -> Client:
-        host, port = self.proxy.addresses[0]
-        client = Client(*await asyncio.open_connection(host, port, limit=1 << 20))
-        self.clients.append(client)
-        return client
-
-    @property
-    def reading(self) -> Reading:
-        return self.meter.read("chat")
-
-    @property
-    def other(self) -> Reading:
-        return self.meter.read("other")
-
-    @property
-    def idle(self) -> int:
-        """Connections in the upstream's pool."""
-        return len(self.proxy._context.pool)
-
-
-Build = Callable[..., Awaitable[House]]
 
 
 @pytest.fixture
@@ -83,19 +51,6 @@ async def build() -> AsyncIterator[Build]:
             return house
 
         yield make
-
-
-async def leave(house: House) -> None:
-    """Close everything; whatever happened, nothing may be left in flight."""
-    for client in house.clients:
-        client.close()
-    house.proxy.close()
-    for visit in house.upstream.visits:
-        visit.writer.transport.abort()
-    await asyncio.sleep(0.01)
-    assert house.reading.in_flight == 0
-    assert house.reading.waiting == 0
-    assert house.proxy.connections == 0
 
 
 @pytest.fixture

@@ -1,15 +1,12 @@
 """What passes, and how it looks on the other side."""
 
 import json
-from collections.abc import Awaitable, Callable
 
 import pytest
 
 from scaler.proxy.routes import Route, RouteTable
-from tests.proxy.conftest import House
+from tests.proxy.house import Build, House
 from tests.proxy.wire import ANSWER, MODEL, Visit, answer, chunk, request, until
-
-Build = Callable[..., Awaitable[House]]
 
 
 async def test_a_request_takes_its_route_under_our_credential_and_its_answer_comes_back(house: House) -> None:

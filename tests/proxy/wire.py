@@ -68,14 +68,14 @@ class BrokenOffError(Exception):
 
 async def read_chunks(reader: asyncio.StreamReader) -> bytes:
     """A chunked body without trailers; strict."""
-    body = b""
+    body = []
     while True:
         size = int(await reader.readuntil(b"\r\n"), 16)
         data = await reader.readexactly(size + 2)
         assert data.endswith(b"\r\n")
         if size == 0:
-            return body
-        body += data[:-2]
+            return b"".join(body)
+        body.append(data[:-2])
 
 
 async def read_message(reader: asyncio.StreamReader, *, bodiless: bool = False) -> Message:
@@ -223,9 +223,7 @@ class Client:
 
     def abort(self) -> None:
         """Reset the connection."""
-        transport = self.writer.transport
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.abort()
+        self.writer.transport.abort()
 
     def close(self) -> None:
         """Close the connection."""

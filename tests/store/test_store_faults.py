@@ -70,6 +70,16 @@ async def test_a_file_is_moved_aside_together_with_its_log(store: SqliteStore, r
     assert fresh.moved_aside.with_name(fresh.moved_aside.name + "-wal").read_bytes() == b"old log"
 
 
+async def test_a_rotten_page_in_the_middle_is_found_at_the_next_opening(store: SqliteStore, reopen: Opener, nouns: SimpleNamespace) -> None:
+    for at in range(30):
+        await store.record_decision(nouns.decision(float(at)), None, None)
+    await store.close()
+    content = store.path.read_bytes()
+    assert len(content) % 4096 == 0
+    store.path.write_bytes(content[:-4096] + bytes(4096))
+    assert (await reopen()).moved_aside is not None
+
+
 @pytest.mark.parametrize("seed", range(20))
 async def test_flipped_bytes_end_in_a_store_that_works_or_in_a_typed_error(reopen: Opener, nouns: SimpleNamespace, seed: int) -> None:
     store = await reopen()

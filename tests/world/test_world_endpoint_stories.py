@@ -158,6 +158,16 @@ def test_a_spike_shorter_than_the_up_window_moves_nothing(make_settings: MakeSet
     assert platform.endpoint(ONE, 1200.0).desired == 1
 
 
+def test_the_native_autoscaler_watches_for_a_full_window_before_its_first_step(make_settings: MakeSettings) -> None:
+    platform = Platform(make_settings({"min_replicas": 1, "max_replicas": 3}))
+    endpoint = platform.endpoint(ONE, 0.0)
+    keep_busy(platform, 0.0, 40)
+    platform.advance(59.0)
+    assert endpoint.desired == 1
+    platform.advance(61.0)
+    assert endpoint.desired == 3
+
+
 def test_with_a_minimum_of_zero_the_platform_goes_to_zero_and_comes_back_for_a_request(make_settings: MakeSettings) -> None:
     platform = Platform(make_settings({"min_replicas": 0, "max_replicas": 2}))
     endpoint = platform.endpoint(ONE, 0.0)
@@ -307,6 +317,26 @@ def test_a_start_while_stopping_wins(make_settings: MakeSettings) -> None:
     assert (state(endpoint), replicas(endpoint)) == (EndpointState.STARTED, (0, 1, 0))
 
 
+def test_a_start_called_while_the_end_is_a_matter_of_time_is_not_stopped_by_it(make_settings: MakeSettings) -> None:
+    platform = Platform(make_settings())
+    platform.update(ONE, Change(state="STOPPED"), 0.0)
+    endpoint = platform.update(ONE, Change(state="STARTED"), 5.0)
+    platform.advance(60.0)
+    assert state(endpoint) is EndpointState.STARTING
+
+
+def test_the_idle_limit_of_a_former_life_does_not_stop_a_new_one(make_settings: MakeSettings) -> None:
+    platform = Platform(make_settings({"inactive_timeout_minutes": 30}))
+    platform.update(ONE, Change(state="STOPPED"), 20 * MINUTE)
+    endpoint = platform.update(ONE, Change(state="STARTED"), 29 * MINUTE)
+    platform.advance(31 * MINUTE)
+    assert state(endpoint) is EndpointState.STARTING
+    platform.advance(61 * MINUTE)
+    assert state(endpoint) is EndpointState.STARTED
+    platform.advance(63 * MINUTE)
+    assert state(endpoint) is EndpointState.STOPPED
+
+
 def test_without_stock_a_start_stays_pending_until_something_is_released(make_settings: MakeSettings) -> None:
     other = WorldEndpointSettings(id="endpoint-two", model=MODEL, hardware=H100, min_replicas=2, max_replicas=2)
     first = WorldEndpointSettings(id=ONE, model=MODEL, hardware=H100, state="STOPPED", min_replicas=2, max_replicas=2)
@@ -442,6 +472,13 @@ def test_cold_starts_of_one_endpoint_do_not_depend_on_another(make_settings: Mak
         return second.fleet.replicas[0].ready_at
 
     assert second_start(Bounds(1, 1)) == second_start(Bounds(5, 5))
+
+
+def test_endpoints_differ_in_their_cold_starts(make_settings: MakeSettings) -> None:
+    platform = Platform(make_settings(None, cold_start=ColdStartSettings(median_seconds=180, sigma=0.4)))
+    endpoints = [platform.create(Wish(MODEL, H100, Bounds(1, 1)), 0.0) for _ in range(3)]
+    platform.advance(10.0)
+    assert len({endpoint.fleet.replicas[0].ready_at for endpoint in endpoints}) == 3
 
 
 def test_cold_starts_are_log_normal_around_the_median(make_settings: MakeSettings) -> None:

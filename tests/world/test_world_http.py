@@ -11,11 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from scaler.clock import ScaledClock
 from scaler.settings import ReplicaSettings, WorldEndpointSettings, WorldSettings
 from scaler.world.catalog import MODELS
-from scaler.world.http import bind, serve, url_of
+from scaler.world.http import Face, bind, serve, url_of
+from scaler.world.live import World
 
 MODEL = "mistralai/Mixtral-8x7B-Instruct-v0.1"
 HARDWARE = "2x_nvidia_h100_80gb_sxm"
@@ -393,6 +395,28 @@ async def test_when_the_server_ends_streams_end_too_with_an_error(make_settings:
         await asyncio.wait([serving], timeout=10)
     assert serving.cancelled()
     assert json.loads(text.rstrip().rpartition("data: ")[2])["error"]["code"] == "endpoint_stopped"
+
+
+async def test_a_handler_that_is_cancelled_takes_its_job_with_it(make_settings: MakeSettings) -> None:
+    world = World(make_settings(), ScaledClock(1))
+    body = json.dumps(CHAT).encode()
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        return messages.pop() if messages else await asyncio.Future()
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": [(b"authorization", b"Bearer test")]}
+    handler = asyncio.create_task(Face(world)(scope, receive, send))
+    endpoint = world.platform.endpoint(ONE, world.now())
+    async with asyncio.timeout(5):
+        while not endpoint.in_flight:
+            await asyncio.sleep(0)
+    handler.cancel()
+    await asyncio.wait([handler])
+    assert endpoint.in_flight == 0
 
 
 # The world's own routes

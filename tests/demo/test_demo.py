@@ -1,0 +1,77 @@
+"""The demo as a newcomer runs it: its figures, its promises, and what is left of chance."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def demo(tmp_path: Path, *arguments: str, timeout: float = 240) -> tuple[dict[str, Any], str]:
+    """Run ``scaler demo`` and return its figures and what it printed."""
+    figures = tmp_path / "figures.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "scaler", "demo", "--json", str(figures), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result: dict[str, Any] = json.loads(figures.read_text())
+    return result, done.stdout
+
+
+@pytest.mark.timeout(260)
+def test_a_day_of_real_traffic(tmp_path: Path) -> None:
+    result, printed = demo(tmp_path)
+    assert result["requests"] >= 20_000
+    assert 0.4 < result["streamed"] / result["requests"] < 0.6
+    assert result["proxy_failures"] == 0
+    assert result["attainment"] >= 0.95
+    for bill in (result["cost_dollars"], result["replica_hours"]):
+        assert set(bill) == {"scaler", "always_on_peak", "native"}
+        assert 0 < bill["scaler"] < bill["always_on_peak"]
+    for times in (result["latency_seconds"], result["ttft_seconds"]):
+        assert 0 < times["p50"] <= times["p95"] <= times["p99"]
+    bounds = [(decision["min_replicas"], decision["max_replicas"]) for decision in result["decisions"]]
+    assert max(bounds) > (4, 4)
+    assert min(bounds) == (1, 1)
+    assert all(decision["reasons"] and decision["sentence"] and decision["time"] for decision in result["decisions"])
+    assert result["metrics"] in printed
+    assert "failed because of the proxy" in printed
+
+
+def test_two_runs_of_one_seed_decide_the_same_up_to_timing_noise(tmp_path: Path) -> None:
+    """Forty minutes: a quiet start, then steady traffic for four replicas."""
+    trace = tmp_path / "ramp_60s.csv"
+    rows = [(60 * minute, 6 if minute < 8 else 33) for minute in range(40)]
+    lines = [f"{at},{requests},{requests * 100},{requests * 300}" for at, requests in rows]
+    trace.write_text("t_seconds,requests,input_tokens,output_tokens\n" + "\n".join(lines) + "\n")
+    options = ("--trace", str(trace), "--for", "0.6666667", "--speed", "150", "--requests", "1000000", "--seed", "7")
+    runs = [demo(tmp_path, *options)[0] for _ in range(2)]
+    first, second = runs
+    assert first["requests"] == second["requests"]
+    assert first["cost_dollars"]["native"] == second["cost_dollars"]["native"]
+    assert first["cost_dollars"]["always_on_peak"] == second["cost_dollars"]["always_on_peak"]
+    assert first["replica_hours"]["scaler"] == pytest.approx(second["replica_hours"]["scaler"], rel=0.1)
+    assert abs(first["decisions"][-1]["min_replicas"] - second["decisions"][-1]["min_replicas"]) <= 1
+    ups = [next(decision["seconds"] for decision in run["decisions"] if decision["min_replicas"] >= 3) for run in runs]
+    assert abs(ups[0] - ups[1]) <= 60
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("nonsense\n", "expected the columns"), ("t_seconds,requests,input_tokens,output_tokens\n0,x,,\n", "expected four numbers")],
+)
+def test_a_bad_trace_is_refused_in_one_line(tmp_path: Path, content: str, message: str) -> None:
+    trace = tmp_path / "bad_60s.csv"
+    trace.write_text(content)
+    done = subprocess.run(
+        [sys.executable, "-m", "scaler", "demo", "--trace", str(trace)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

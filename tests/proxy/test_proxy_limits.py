@@ -1,0 +1,335 @@
+"""Every bound at one less, at itself and at one more; every wait until its deadline."""
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from tests.proxy.house import Build, House
+from tests.proxy.wire import STREAM_HEAD, BrokenOffError, Visit, answer, chunk, parse_head, request, until
+
+LENGTH = 200
+
+
+def body_of(length: int) -> bytes:
+    return json.dumps({"model": "chat", "x": ""}).encode().replace(b'""', b'"%b"' % (b"y" * (length - 26)))
+
+
+def head_of(length: int) -> bytes:
+    head = request(b"{}", fields=b"X-Filler: \r\n").removesuffix(b"{}")
+    return head.replace(b"X-Filler: ", b"X-Filler: " + b"y" * (length - len(head)))
+
+
+async def test_a_body_may_have_so_many_bytes_and_is_not_read_beyond(build: Build) -> None:
+    house = await build(max_body_bytes=LENGTH)
+    for length in (LENGTH - 1, LENGTH):
+        assert len(body_of(length)) == length
+        assert (await (await house.client()).ask(request(body_of(length)))).status == 200
+    client = await house.client()
+    got = await client.ask(request(body_of(LENGTH + 1)).removesuffix(body_of(LENGTH + 1)))  # not a byte of the body is sent
+    assert (got.status, got.code, got.values(b"connection")) == (413, "body_too_large", [b"close"])
+    assert await client.rest() == b""
+    assert house.limits_hit == {"body": 1}
+    assert len(house.upstream.requests) == 2
+
+
+async def test_a_chunked_body_is_cut_off_at_the_same_length(build: Build) -> None:
+    house = await build(max_body_bytes=LENGTH)
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for length in (LENGTH - 1, LENGTH):
+        body = body_of(length)
+        assert (await (await house.client()).ask(head + chunk(body[:100]) + chunk(body[100:]) + b"0\r\n\r\n")).status == 200
+    client = await house.client()
+    await client.send(head + chunk(body_of(LENGTH + 1))[:-2])  # refused though the body's end has not come
+    assert (await client.answer()).code == "body_too_large"
+    assert house.limits_hit == {"body": 1}
+
+
+@pytest.mark.parametrize("pieces", [1, 3, 400])
+async def test_a_head_may_have_so_many_bytes(build: Build, pieces: int) -> None:
+    house = await build(max_head_bytes=2048)
+    for length in (2047, 2048, 2049):
+        head = head_of(length)
+        assert len(head) == length
+        client = await house.client()
+        step = -(-length // pieces)
+        for start in range(0, length, step):
+            await client.send(head[start : start + step])
+            await asyncio.sleep(0)
+        await client.send(b"{}")
+        assert (await client.answer()).code == ("head_too_large" if length > 2048 else "model_missing")
+    assert house.limits_hit == {"head": 1}
+
+
+async def test_a_head_is_measured_alike_behind_a_large_body(build: Build) -> None:
+    house = await build(max_head_bytes=2048)
+    for length, code in ((2048, "model_missing"), (2049, "head_too_large")):
+        client = await house.client()
+        await client.send(request(b" " * 10_000) + head_of(length) + b"{}")
+        assert (await client.answer()).code == "invalid_json"
+        assert (await client.answer()).code == code
+
+
+async def test_a_head_may_have_so_many_fields(house: House) -> None:
+    for count, status in ((127, 200), (128, 200), (129, 431)):
+        client = await house.client()
+        assert (await client.ask(request(fields=b"X: y\r\n" * (count - 2)))).status == status
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        b"POST /" + b"x" * 5000,
+        b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 5000,
+        b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"x" * 5000,
+        b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Trailer: " + b"x" * 5000,
+        b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X-Trailer: x\r\n" * 400,
+    ],
+)
+async def test_whatever_does_not_end_is_cut_off_long_before_it_fills_memory(build: Build, endless: bytes) -> None:
+    house = await build(max_head_bytes=1024)
+    client = await house.client()
+    for start in range(0, len(endless), 100):
+        client.writer.write(endless[start : start + 100])
+        await asyncio.sleep(0)
+    assert (await client.answer()).code == "head_too_large"
+    assert await client.rest() == b""
+
+
+async def test_so_many_clients_may_be_connected(build: Build) -> None:
+    house = await build(max_connections=3)
+    clients = [await house.client() for _ in range(3)]
+    for client in clients:
+        assert (await client.ask(request())).status == 200
+    with pytest.raises((EOFError, ConnectionError)):
+        await (await house.client()).ask(request())
+    assert (house.proxy.connections, house.limits_hit) == (3, {"connections": 1})
+    clients[0].close()
+    await until(lambda: house.proxy.connections == 2)
+    assert (await (await house.client()).ask(request())).status == 200
+
+
+@pytest.mark.parametrize("count", [64, 65, 66])
+async def test_so_many_requests_may_wait_for_an_earlier_answer(house: House, count: int) -> None:
+    client = await house.client()
+    await client.send(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n" * count)
+    for _ in range(64):
+        assert (await client.answer()).status == 200
+    if count > 64:
+        assert (await client.answer()).code == "invalid_request"
+        assert await client.rest() == b""
+    assert house.limits_hit == ({"pipeline": 1} if count > 64 else {})
+
+
+async def test_no_more_is_read_while_a_pipelined_request_waits(build: Build) -> None:
+    release = asyncio.Event()
+
+    async def script(visit: Visit) -> None:
+        while True:
+            await visit.request()
+            await release.wait()
+            await visit.send(answer())
+
+    house = await build(script)
+    client = await house.client()
+    await client.send(request() + request())
+    await until(lambda: house.upstream.requests)
+    flood = asyncio.create_task(client.send(b"\r\n" * 20_000_000))
+    await asyncio.sleep(0.2)
+    assert not flood.done()
+    release.set()
+    assert [(await client.answer()).status for _ in range(2)] == [200, 200]
+    flood.cancel()
+
+
+async def test_an_answers_head_is_bounded_too(build: Build) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.request()
+        for _ in range(100):
+            await visit.send(b"HTTP/1.1 200 OK\r\nX: " if not visit.closed.is_set() else b"", b"x" * 50)
+        await visit.gone()
+
+    house = await build(script, max_head_bytes=1024)
+    assert (await (await house.client()).ask(request())).code == "upstream_broken"
+
+
+@pytest.mark.parametrize(("count", "status"), [(7, 200), (8, 200), (9, 502)])
+async def test_so_many_interim_answers_may_come_first(build: Build, count: int, status: int) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.request()
+        await visit.send(b"HTTP/1.1 102 Processing\r\n\r\n" * count + answer())
+
+    house = await build(script)
+    assert (await (await house.client()).ask(request())).status == status
+
+
+# Deadlines
+
+
+@pytest.mark.parametrize("said", [b"POST", b"POST /v1/completions HTTP/1.1\r\nHost"])
+async def test_a_head_that_does_not_come_is_not_awaited_for_ever(build: Build, said: bytes) -> None:
+    house = await build(header_timeout_seconds=0.2)
+    client = await house.client()
+    began = time.monotonic()
+    trickle = asyncio.create_task(drip(client.writer, said))
+    got = await client.answer()
+    assert (got.status, got.code) == (408, "request_timeout")
+    assert 0.15 < time.monotonic() - began < 0.5
+    assert await client.rest() == b""
+    trickle.cancel()
+    assert house.limits_hit == {"header_timeout": 1}
+
+
+async def drip(writer: asyncio.StreamWriter, said: bytes) -> None:
+    """A byte now and then renews no deadline."""
+    for byte in said + b" /" + b"x" * 100:
+        writer.write(bytes([byte]))
+        await asyncio.sleep(0.05)
+
+
+async def test_a_client_that_says_nothing_is_closed_without_a_word(build: Build) -> None:
+    house = await build(header_timeout_seconds=0.1)
+    assert await (await house.client()).rest() == b""
+    assert house.limits_hit == {"header_timeout": 1}
+    assert house.other.arrivals == 0
+
+
+async def test_a_body_that_trickles_is_not_awaited_for_ever(build: Build) -> None:
+    house = await build(body_timeout_seconds=0.2)
+    client = await house.client()
+    whole = request()
+    await client.send(whole[:-20])
+    trickle = asyncio.create_task(drip(client.writer, whole[-20:-10] + b" "))
+    began = time.monotonic()
+    assert (await client.answer()).code == "request_timeout"
+    assert time.monotonic() - began < 0.5
+    trickle.cancel()
+    assert house.limits_hit == {"body_timeout": 1}
+    assert house.upstream.visits == []
+
+
+async def test_deadlines_begin_anew_with_each_request(build: Build) -> None:
+    house = await build(header_timeout_seconds=0.2, body_timeout_seconds=0.2)
+    client = await house.client()
+    whole = request()
+    for _ in range(4):
+        await client.send(whole[:10])
+        await asyncio.sleep(0.1)
+        await client.send(whole[10:-10])
+        await asyncio.sleep(0.1)
+        assert (await client.ask(whole[-10:])).status == 200
+    assert house.limits_hit == {}
+
+
+async def test_an_idle_client_is_kept_for_a_while(build: Build) -> None:
+    house = await build(keepalive_seconds=0.2)
+    client = await house.client()
+    assert (await client.ask(request())).status == 200
+    await asyncio.sleep(0.1)
+    assert (await client.ask(request())).status == 200
+    began = time.monotonic()
+    assert await client.rest() == b""
+    assert 0.15 < time.monotonic() - began < 0.5
+    assert house.limits_hit == {}
+
+
+async def test_an_upstream_that_cannot_be_reached(build: Build) -> None:
+    house = await build()
+    house.proxy.close()
+    gone = await build()
+    port = gone.upstream.port
+    gone.proxy._context.pool._origin.port = 1  # nobody listens there
+    got = await (await gone.client()).ask(request())
+    assert (got.status, got.code) == (502, "upstream_unreachable")
+    gone.proxy._context.pool._origin.port = port
+    assert (await (await gone.client()).ask(request())).status == 200
+    assert (gone.reading.completions["failed"], gone.reading.completions["2xx"]) == (1, 1)
+    assert gone.other.arrivals == 0
+
+
+async def test_an_upstream_that_takes_no_connection_in_time(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = await build(connect_timeout_seconds=0.2)
+    cancelled = asyncio.Event()
+
+    async def never() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    monkeypatch.setattr(house.proxy._context.pool, "connect", never)
+    client = await house.client()
+    await client.send(request())
+    await until(lambda: house.reading.waiting == 1)
+    got = await client.answer()
+    assert (got.status, got.code) == (504, "connect_timeout")
+    assert cancelled.is_set()
+    assert house.limits_hit == {"connect_timeout": 1}
+    assert house.reading.completions["failed"] == 1
+
+
+async def test_an_upstream_that_says_nothing(build: Build) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.request()
+        await visit.gone()
+
+    house = await build(script, response_timeout_seconds=0.2)
+    client = await house.client()
+    got = await client.ask(request())
+    assert (got.status, got.code) == (504, "response_timeout")
+    await until(lambda: house.upstream.visits[0].closed.is_set())
+    assert house.limits_hit == {"response_timeout": 1}
+    await client.send(request())  # the client's own connection is sound
+    assert (await client.answer()).status == 504
+
+
+async def test_an_upstream_that_falls_silent_in_the_middle(build: Build) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.request()
+        await visit.send(STREAM_HEAD)
+        for _ in range(4):
+            await asyncio.sleep(0.1)
+            await visit.send(chunk(b"data: x\n\n"))
+        await visit.gone()
+
+    house = await build(script, response_timeout_seconds=0.2)
+    client = await house.client()
+    with pytest.raises(BrokenOffError):
+        await client.ask(request())
+    assert house.limits_hit == {"response_timeout": 1}
+    assert house.reading.completions["failed"] == 1
+
+
+async def test_an_idle_upstream_connection_is_kept_for_a_while(build: Build) -> None:
+    house = await build(upstream_idle_seconds=0.2)
+    client = await house.client()
+    await client.ask(request())
+    await asyncio.sleep(0.1)
+    await client.ask(request())
+    assert len(house.upstream.visits) == 1
+    began = time.monotonic()
+    await until(lambda: house.upstream.visits[0].closed.is_set())
+    assert 0.15 < time.monotonic() - began < 0.5
+    assert house.idle == 0
+
+
+async def test_a_refusal_is_read_even_by_a_client_that_is_still_sending(build: Build) -> None:
+    house = await build(max_body_bytes=1000)
+    client = await house.client()
+    sending = asyncio.create_task(client.send(request(b"x" * 3_000_000)))
+    assert (await client.answer()).code == "body_too_large"
+    await asyncio.wait_for(sending, 5)
+    client.close()
+    await until(lambda: house.proxy.connections == 0)
+
+
+async def test_a_refused_client_that_never_stops_is_cut_off(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scaler.proxy.downstream.LINGER_SECONDS", 0.2)
+    house = await build(max_body_bytes=1000, header_timeout_seconds=0.5)
+    client = await house.client()
+    await client.send(request(b"x" * 1001)[:-1])
+    head, _ = parse_head(await client.rest())
+    assert head == b"HTTP/1.1 413 Request Entity Too Large"
+    assert house.proxy.connections == 1
+    await until(lambda: house.proxy.connections == 0)

@@ -1,0 +1,88 @@
+"""The request's ``model``: found as any JSON parser would find it, replaced without touching anything else."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaler.proxy.errors import Refusal
+from scaler.proxy.model_field import parse, rewrite
+
+OURS = 'acme/llama "3" \\ €'
+
+
+def rewritten(body: bytes, model: str = OURS) -> bytes:
+    asked, _ = parse(body)
+    return bytes(rewrite(body, asked, model))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"chat","n":1.0}',
+        b'{ "n" : 1.0 ,\r\n\t"model" \n:\t"chat" }',
+        b'{"n":[1e5,-0.0,12345678901234567890123],"model":"chat","s":"\\n \\ud83d\\ude00 \xe2\x82\xac"}',
+    ],
+)
+def test_only_the_value_changes_where_its_place_is_certain(body: bytes) -> None:
+    assert rewritten(body) == body.replace(b'"chat"', json.dumps(OURS).encode())
+
+
+def test_nothing_changes_where_the_value_is_right_already() -> None:
+    body = bytearray(b'{ "model" :\t"chat" }')
+    asked, _ = parse(body)
+    assert rewrite(body, asked, "chat") is body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"evil","model":"chat"}',
+        b'{"mode\\u006c":"evil","model":"chat"}',
+        b'{"model":"evil","\\u006dodel":"chat"}',
+        b'{"metadata":{"model":"evil"},"model":"chat"}',
+        b'{"model":"chat","metadata":{"model":"evil"}}',
+        b'{"messages":[{"role":"model"}],"model":"chat"}',
+        b'{"model":"ch\\u0061t"}',
+        b'{"model":"\\u0063hat","x":"\\\\"}',
+        b'{"x":"\\"model\\":\\"evil\\"","model":"chat"}',
+        b'{"model":"c\\/hat"}',
+    ],
+)
+@pytest.mark.parametrize("model", [OURS, "chat"])
+def test_no_other_place_can_be_taken_for_the_field(body: bytes, model: str) -> None:
+    expected = json.loads(body) | {"model": model}
+    pairs: list[list[tuple[str, Any]]] = []
+    sent = rewritten(body, model)
+    json.loads(sent, object_pairs_hook=pairs.append)
+    assert [value for key, value in pairs[-1] if key == "model"] == [model]
+    assert json.loads(sent) == expected
+
+
+KEYS = st.sampled_from(["model", "mode", "models", 'model"', "\\", "m\u00f6del"]) | st.text(max_size=3)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.just("model"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(KEYS, VALUES, max_size=5), st.text(), st.text(), st.booleans(), st.sampled_from([None, 1]))
+def test_any_request_means_the_same_afterwards(fields: dict[str, Any], asked: str, ours: str, escape: bool, indent: int | None) -> None:  # noqa: FBT001 (a drawn value)
+    body = json.dumps({**fields, "model": asked}, ensure_ascii=escape, indent=indent).encode(errors="replace")
+    found, name = parse(body)
+    sent = rewritten(body, ours)
+    assert name == found["model"] == json.loads(body)["model"]
+    assert json.loads(sent) == found | {"model": ours}
+
+
+@given(st.binary(max_size=60) | st.text(alphabet='{}[]":,\\umodel0123eE+-. \n', max_size=60).map(str.encode))
+def test_whatever_is_no_request_is_refused(body: bytes) -> None:
+    try:
+        asked, name = parse(body)
+    except Refusal as refusal:
+        assert refusal.status == 400
+    else:
+        assert json.loads(rewrite(body, asked, name)) == asked
