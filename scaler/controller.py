@@ -5,7 +5,7 @@ as such; a decision is in the journal before its action is tried. Not guaranteed
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from scaler.actuator import Actuator, Skipped, SkipReason
@@ -112,6 +112,11 @@ class Controller:
         return await self._actuator.carry_out(self.key, decision, endpoint.value)
 
 
-async def tick_all(controllers: list[Controller]) -> list[Tick]:
-    """One tick of every endpoint, side by side: a slow provider answer for one does not delay the others."""
-    return await asyncio.gather(*(controller.tick() for controller in controllers))
+async def tick_all(controllers: Iterable[Controller]) -> tuple[list[Tick], list[Exception]]:
+    """One tick of every endpoint, side by side: neither a slow provider answer nor a fault of ours in one touches the others.
+
+    The ticks that came to an end, and the exceptions of those that did not.
+    """
+    results = await asyncio.gather(*(controller.tick() for controller in controllers), return_exceptions=True)
+    ticks = [result for result in results if isinstance(result, Tick)]
+    return ticks, [result for result in results if isinstance(result, Exception)]

@@ -153,8 +153,11 @@ class Daemon:
     async def _tick(self) -> None:
         """One round of every endpoint, and what it taught about names."""
         self._metrics.set_switches(paused=pause_state(self._settings.pause_file) is not None, dry_run=self._settings.dry_run)
-        for tick in await tick_all(list(self._controllers.values())):
+        ticks, faults = await tick_all(self._controllers.values())
+        for tick in ticks:
             await self._learn(tick)
+        if faults:
+            raise ExceptionGroup("ticks failed", faults)
 
     async def _learn(self, tick: Tick) -> None:
         """A name that is new goes into the routes at once, and into the store for the next start."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 PREFIX = "SCALER_"
@@ -139,7 +139,7 @@ class StoreSettings(Section):
 
     path: Path = Path("scaler.db")
     """SQLite file (WAL)."""
-    retention_days: Annotated[int, Field(gt=0)] = 30
+    retention_days: Annotated[int, Field(gt=0)] = 14
     """Decisions older than this are removed; intents never are."""
 
 
@@ -284,6 +284,83 @@ class NativeAutoscalerSettings(Section):
     """And be gone this long before it takes away."""
 
 
+class FaultSettings(Section):
+    """One way in which calls go wrong, and which calls it strikes: all of its side, unless a filter says otherwise.
+
+    At most one of ``status``, ``garbage``, ``half_body``, ``drop_request`` and ``drop_reply``; ``delay_seconds`` goes with any or alone.
+    """
+
+    delay_seconds: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    """Clock seconds before anything else happens."""
+    status: Annotated[int, Field(ge=400, le=599)] | None = None
+    """Answer with this error instead of carrying the call out."""
+    retry_after_seconds: Annotated[int, Field(ge=0, le=86_400)] | None = None
+    """Retry-After of that error; default: 1 for 429 and 503, else none."""
+    garbage: bool = False
+    """Answer 200 with something that is not JSON instead of carrying the call out."""
+    half_body: bool = False
+    """Carry the call out, send half of the answer that was promised, and close the connection."""
+    drop_request: bool = False
+    """Close the connection without carrying the call out."""
+    drop_reply: bool = False
+    """Carry the call out, then close the connection without an answer."""
+    methods: tuple[Literal["GET", "POST", "PUT", "PATCH", "DELETE"], ...] = ()
+    """Strikes these methods only; default: all."""
+    path_prefix: str = ""
+    """Strikes paths that begin so only."""
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Probability that it strikes a call; the dice come from the world's seed."""
+    count: Annotated[int, Field(gt=0)] | None = None
+    """It strikes so many calls and is over; default: no limit."""
+    seconds: Positive | None = None
+    """It is over after so many clock seconds; default: it stays until replaced."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        wrongs = [self.status is not None, self.garbage, self.half_body, self.drop_request, self.drop_reply].count(True)
+        if wrongs > 1 or (wrongs == 0 and self.delay_seconds is None):
+            raise ValueError("expected one of status, garbage, half_body, drop_request and drop_reply, or delay_seconds alone")
+        if self.retry_after_seconds is not None and self.status is None:
+            raise ValueError("retry_after_seconds: expected status beside it")
+        return self
+
+
+class PlatformFaultSettings(Section):
+    """What goes wrong behind the API; each is done once, in this order."""
+
+    stock: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """From now on so many replicas of this hardware id exist, placed ones included."""
+    fail_starts: dict[str, Annotated[int, Field(gt=0)]] = {}
+    """So many next cold starts of this endpoint id fail."""
+    slow_starts: Positive | None = None
+    """From now on cold starts take so many times as long; 1 = as they should."""
+    lose_replica: str | None = None
+    """This endpoint id loses a replica with all requests on it."""
+
+
+def _several(value: object) -> object:
+    """One fault may stand for a list of one, and None for none."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, dict | FaultSettings) else value
+
+
+SideFaults = Annotated[tuple[FaultSettings, ...], BeforeValidator(_several), Field(max_length=100)]
+
+
+class FaultsSettings(Section):
+    """What is wrong with the world. Of several faults of one side the first that strikes a call counts."""
+
+    management: SideFaults = ()
+    """Faults of the management API; one or a list."""
+    inference: SideFaults = ()
+    """Faults of chat completions, completions and embeddings; one or a list."""
+    platform: PlatformFaultSettings = PlatformFaultSettings()
+    """Faults behind the API."""
+    seconds: Positive | None = None
+    """How long faults last that do not say it themselves, in clock seconds; default: until replaced."""
+
+
 class WorldEndpointSettings(Section):
     """An endpoint that exists when the world begins."""
 
@@ -330,6 +407,8 @@ class WorldSettings(Section):
     """How it serves."""
     native_autoscaler: NativeAutoscalerSettings = NativeAutoscalerSettings()
     """What moves replicas between the bounds."""
+    faults: FaultsSettings = FaultsSettings()
+    """What is wrong from the beginning."""
     endpoints: tuple[WorldEndpointSettings, ...] = ()
     """What exists at the beginning."""
 

@@ -13,7 +13,7 @@ from scaler.world.autoscaler import NativeAutoscaler
 from scaler.world.billing import MINUTE, Bill
 from scaler.world.catalog import Hardware
 from scaler.world.fleet import Fleet, Site
-from scaler.world.refusals import NotRunning, Overloaded
+from scaler.world.refusals import Invalid, NotRunning, Overloaded
 from scaler.world.replica import Job, JobState, Replica, ReplicaState
 
 RUNNING = frozenset({EndpointState.PENDING, EndpointState.STARTING, EndpointState.STARTED})
@@ -54,6 +54,7 @@ class Endpoint:
         self._settings = site.settings
         self._agenda = site.agenda
         self._autoscaler = NativeAutoscaler(site.settings.native_autoscaler, identity.created_at)
+        self._failing_starts = 0
         self._place_from = 0.0
         self._looked_at = 0.0
         self._load = 0.0
@@ -97,10 +98,19 @@ class Endpoint:
         self._leave_service(EndpointState.ERROR, now)
         self._agenda.cancel(self._stopped_event)
         for replica in list(self.fleet.replicas):
-            for job in replica.jobs():
-                replica.leave(job, JobState.FAILED, now)
-                self._job_over(now)
-            self.fleet.release(replica, now)
+            self._lose(replica, now)
+
+    def fail_next_starts(self, count: int) -> None:
+        """The next ``count`` cold starts to end, those under way included, end in vain."""
+        self._failing_starts = count
+
+    def lose_replica(self, now: float) -> None:
+        """The busiest ready replica vanishes, its requests fail, and it is replaced. Raises `Invalid` when none is ready."""
+        ready = [replica for replica in self.fleet.replicas if replica.state is ReplicaState.READY]
+        if not ready:
+            raise Invalid(f"Endpoint {self.identity.name} has no ready replica to lose")
+        self._lose(max(ready, key=lambda replica: replica.in_flight), now)
+        self.reconcile(now)
 
     def set_bounds(self, bounds: Bounds, now: float) -> None:
         """New limits; the desired number moves between them at once."""
@@ -227,10 +237,29 @@ class Endpoint:
 
     def _booted(self, replica: Replica, now: float) -> None:
         """A cold start is over."""
+        if self._failing_starts:
+            self._failing_starts -= 1
+            self._start_failed(replica, now)
+            return
         replica.state = ReplicaState.READY
         if self.state is EndpointState.STARTING:
             self._enter_service(now)
         self._fill(replica, now)
+
+    def _start_failed(self, replica: Replica, now: float) -> None:
+        """The first start of an endpoint takes it down; one beside serving replicas is tried again."""
+        if self.state is EndpointState.STARTING:
+            self.fail(now)
+        else:
+            self._lose(replica, now)
+            self.reconcile(now)
+
+    def _lose(self, replica: Replica, now: float) -> None:
+        """A replica and its requests are gone."""
+        for job in replica.jobs():
+            replica.leave(job, JobState.FAILED, now)
+            self._job_over(now)
+        self.fleet.release(replica, now)
 
     def _reached(self, replica: Replica, now: float) -> None:
         """A milestone of a request: its first token or its end."""

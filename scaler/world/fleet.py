@@ -14,14 +14,18 @@ from scaler.world.replica import Performance, Replica, ReplicaState
 from scaler.world.stock import Stock
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Site:
-    """What all endpoints of a world share. ``released`` is called with the id of hardware that became free, and when."""
+    """What all endpoints of a world share.
+
+    ``released`` is called with the id of hardware that became free, and when; ``cold_start_factor`` multiplies coming cold starts.
+    """
 
     settings: WorldSettings
     agenda: Agenda
     stock: Stock
     released: Callable[[str, float], None]
+    cold_start_factor: float = 1.0
 
 
 class Fleet:
@@ -76,7 +80,7 @@ class Fleet:
     def place(self, now: float) -> None:
         """Take one from the stock and let it boot for a log-normal time."""
         cold_start = self._site.settings.cold_start
-        seconds = self._random.lognormvariate(log(cold_start.median_seconds), cold_start.sigma)
+        seconds = self._site.cold_start_factor * self._random.lognormvariate(log(cold_start.median_seconds), cold_start.sigma)
         self._site.stock.take(self._hardware.id)
         self._placed += 1
         replica = Replica(self._placed, self._performance, placed_at=now, ready_at=now + seconds)

@@ -4,6 +4,7 @@ Every method takes ``now`` (seconds of the world, never going back) and first li
 Same settings, same calls: same events. Nothing here waits, reads a clock or touches a network.
 """
 
+import math
 import random
 import uuid
 from collections.abc import Iterable
@@ -169,6 +170,40 @@ class Platform:
     def fail(self, endpoint_id: str, now: float) -> None:
         """Break it: state ERROR, replicas and requests lost. Raises `NotFound`."""
         self.endpoint(endpoint_id, now).fail(now)
+        self.advance(now)
+
+    # What can go wrong
+
+    def set_stock(self, hardware_id: str, replicas: int, now: float) -> None:
+        """So many replicas of this hardware there are from ``now`` on; placed ones stay. Raises `NotFound` or `Invalid`."""
+        self.advance(now)
+        if hardware_id not in HARDWARE:
+            raise NotFound(f"Hardware {hardware_id} was not found")
+        if not 0 <= replicas <= MAX_REPLICAS:
+            raise Invalid(f"Invalid stock: expected 0 to {MAX_REPLICAS} replicas, got {replicas}")
+        self._stock.set_total(hardware_id, replicas)
+        self._share_out(hardware_id, now)
+        self.advance(now)
+
+    def fail_next_starts(self, endpoint_id: str, count: int, now: float) -> None:
+        """The next ``count`` cold starts of this endpoint end in vain.
+
+        One that should bring the endpoint into service ends in ERROR instead; one beside serving replicas is lost and tried again.
+        Cold starts under way count; 0 takes it back. Raises `NotFound` or `Invalid`.
+        """
+        if count < 0:
+            raise Invalid(f"Invalid count: expected 0 or more, got {count}")
+        self.endpoint(endpoint_id, now).fail_next_starts(count)
+
+    def slow_starts(self, factor: float) -> None:
+        """Cold starts from now on take ``factor`` times as long; 1 takes it back. Raises `Invalid`."""
+        if not 0 < factor < math.inf:
+            raise Invalid(f"Invalid factor: expected a positive number, got {factor}")
+        self._site.cold_start_factor = factor
+
+    def lose_replica(self, endpoint_id: str, now: float) -> None:
+        """The busiest ready replica vanishes: its requests fail, and another one is started. Raises `NotFound` or `Invalid`."""
+        self.endpoint(endpoint_id, now).lose_replica(now)
         self.advance(now)
 
     # What clients do

@@ -19,7 +19,11 @@ class Stock:
 
     def free(self, hardware_id: str) -> int:
         """How many can be placed now."""
-        return self.total(hardware_id) - self._taken.get(hardware_id, 0)
+        return max(0, self.total(hardware_id) - self._taken.get(hardware_id, 0))
+
+    def set_total(self, hardware_id: str, replicas: int) -> None:
+        """So many there are from now on; what is placed stays placed, even if it is more."""
+        self._total[hardware_id] = replicas
 
     def take(self, hardware_id: str) -> None:
         """Place one; `RuntimeError` when none is left, for the caller has to look first."""

@@ -127,7 +127,7 @@ async def house(platform: Platform, tmp_path: Path) -> AsyncIterator[SimpleNames
     async with AsyncExitStack() as stack:
         clock = VirtualClock(1_000_000.0)
         settings = Settings(
-            provider=ProviderSettings(base_url=platform.origin, api_key=SecretStr(KEY), timeout_seconds=0.5),
+            provider=ProviderSettings(base_url=platform.origin, api_key=SecretStr(KEY), timeout_seconds=5),
             endpoints={"chat": EndpointSettings(id=ID, min_replicas=1, max_replicas=4, idle=IdleSettings(allow_stop=True))},
             guard=GuardSettings(max_actions_per_hour=10),
             pause_file=tmp_path / "paused",

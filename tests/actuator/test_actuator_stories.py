@@ -208,6 +208,7 @@ async def test_a_definite_no_is_asked_again_after_a_minute_at_the_earliest(house
 
 @pytest.mark.parametrize("fault", ["drop", "hang", "garbage", "500"])
 async def test_a_lost_reply_to_a_call_that_worked_is_found_out_and_not_repeated(house: SimpleNamespace, fault: str) -> None:
+    await house.set(provider=house.settings.provider.model_copy(update={"timeout_seconds": 1.0}))
     house.platform.faults = [fault]
     assert status(await house.tick("2..4")) is OutcomeStatus.UNKNOWN
     assert len(await house.store.open_intents()) == 1
@@ -221,6 +222,7 @@ async def test_a_lost_reply_to_a_call_that_worked_is_found_out_and_not_repeated(
 
 @pytest.mark.parametrize("fault", ["drop-before", "hang-before", "garbage-before", "500-before", "lie"])
 async def test_a_call_that_did_not_work_is_found_out_and_made_anew(house: SimpleNamespace, fault: str) -> None:
+    await house.set(provider=house.settings.provider.model_copy(update={"timeout_seconds": 1.0}))
     house.platform.faults = [fault]
     assert status(await house.tick("2..4")) is OutcomeStatus.UNKNOWN
     assert status(await house.tick("2..4")) is OutcomeStatus.CONFIRMED

@@ -51,15 +51,18 @@ ANSWER = json.dumps(
         "usage": {"prompt_tokens": 200, "completion_tokens": 200, "total_tokens": 400},
     }
 ).encode()
-EVENT = b"data: %b\n\n" % json.dumps(
-    {
-        "id": "chatcmpl-1",
-        "object": "chat.completion.chunk",
-        "created": 1700000000,
-        "model": "acme/llama-abc123",
-        "choices": [{"index": 0, "delta": {"content": " weather"}, "finish_reason": None}],
-    }
-).encode()
+EVENT = (
+    b"data: %b\n\n"
+    % json.dumps(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion.chunk",
+            "created": 1700000000,
+            "model": "acme/llama-abc123",
+            "choices": [{"index": 0, "delta": {"content": " weather"}, "finish_reason": None}],
+        }
+    ).encode()
+)
 COMMON = b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\nx-request-id: 0123456789abcdef\r\nx-ratelimit-limit: 3000\r\nserver: stub\r\n"
 
 
@@ -97,9 +100,7 @@ class Stub(asyncio.Protocol):
             return
         self._seen = body[length:]
         if b'"stream": true' in body:
-            self._transport.write(
-                b"HTTP/1.1 200 OK\r\n%bcontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n" % COMMON
-            )
+            self._transport.write(b"HTTP/1.1 200 OK\r\n%bcontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n" % COMMON)
             self._stream(int(STREAM_SECONDS * CHUNKS_PER_SECOND))
         else:
             start = b"HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
@@ -124,9 +125,7 @@ async def serve_stub() -> None:
 
 async def serve_proxy(upstream: int) -> None:
     """The proxy's process: the request path alone, without a daemon around it; prints its port."""
-    proxy = Proxy(
-        ProxySettings(listen="127.0.0.1:0"), f"http://127.0.0.1:{upstream}/v1", SecretStr("sk-upstream"), Meter(time.monotonic)
-    )
+    proxy = Proxy(ProxySettings(listen="127.0.0.1:0"), f"http://127.0.0.1:{upstream}/v1", SecretStr("sk-upstream"), Meter(time.monotonic))
     proxy.set_routes(RouteTable.of([Route("llama", "acme/llama-abc123", frozenset())]))
     await proxy.start()
     print(proxy.addresses[0][1], flush=True)  # noqa: T201 (tells the parent)
@@ -224,7 +223,7 @@ class Server:
     def cpu_seconds(self) -> float:
         """Processor time of the process and its children so far."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return sum(_cpu_seconds(int(pid)) for pid in [self.pid, *children])
+        return sum(_cpu_seconds(pid) for pid in (self.pid, *map(int, children)))
 
 
 def _cpu_seconds(pid: int) -> float:

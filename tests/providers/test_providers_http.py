@@ -67,10 +67,10 @@ async def test_a_server_that_says_nothing_is_given_up_at_the_deadline(kit: Simpl
         await asyncio.Event().wait()
 
     began = time.monotonic()
-    error = await fail(kit.client(await kit.serve(behave), timeout=0.3))
+    error = await fail(kit.client(await kit.serve(behave), timeout=1))
     assert isinstance(error, OutcomeUnknown)
-    assert str(error) == "PATCH /endpoints/e: sent, but no complete answer within 0.3 s"
-    assert 0.25 < time.monotonic() - began < 2
+    assert str(error) == "PATCH /endpoints/e: sent, but no complete answer within 1 s"
+    assert 0.9 < time.monotonic() - began < 4
 
 
 async def test_a_server_that_trickles_is_given_up_at_the_same_deadline(kit: SimpleNamespace) -> None:
@@ -83,8 +83,8 @@ async def test_a_server_that_trickles_is_given_up_at_the_same_deadline(kit: Simp
 
     server = await kit.serve(behave)
     began = time.monotonic()
-    assert isinstance(await fail(kit.client(server, timeout=0.3)), OutcomeUnknown)
-    assert 0.25 < time.monotonic() - began < 2
+    assert isinstance(await fail(kit.client(server, timeout=1)), OutcomeUnknown)
+    assert 0.9 < time.monotonic() - began < 4
     async with asyncio.timeout(5):
         await server.gone.wait()
 

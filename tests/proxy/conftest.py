@@ -30,7 +30,7 @@ async def build() -> AsyncIterator[Build]:
         async def make(
             script: Script = well_behaved,
             *,
-            objective: Objective = Objective(),
+            objective: Objective | None = None,
             monotonic: Callable[[], float] = time.monotonic,
             server_tls: ssl.SSLContext | None = None,
             client_tls: ssl.SSLContext | None = None,
@@ -44,7 +44,7 @@ async def build() -> AsyncIterator[Build]:
             meter = Meter(monotonic)
             options = ProxySettings.model_validate({"listen": "127.0.0.1:0", **settings})
             proxy = Proxy(options, upstream.url, SecretStr("sk-ours"), meter, client_tls)
-            proxy.set_routes(RouteTable.of([Route("chat", MODEL, frozenset({"chat", "alias"}), objective)]))
+            proxy.set_routes(RouteTable.of([Route("chat", MODEL, frozenset({"chat", "alias"}), objective or Objective())]))
             await proxy.start()
             house = House(upstream, proxy, meter)
             stack.push_async_callback(leave, house)

@@ -79,10 +79,9 @@ def test_any_request_means_the_same_afterwards(fields: dict[str, Any], asked: st
 
 
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]":,\\umodel0123eE+-. \n', max_size=60).map(str.encode))
-def test_whatever_is_no_request_is_refused(body: bytes) -> None:
+def test_whatever_comes_is_understood_or_refused(body: bytes) -> None:
     try:
         asked, name = parse(body)
-    except Refusal as refusal:
-        assert refusal.status == 400
-    else:
-        assert json.loads(rewrite(body, asked, name)) == asked
+    except Refusal:
+        return
+    assert json.loads(rewrite(body, asked, name)) == asked

@@ -134,7 +134,9 @@ async def test_the_list_of_models_is_the_route_table(house: House) -> None:
         (b'{"model":"\\u001b[31m gpt \\ud800"}', 404, "model_not_found"),
     ],
 )
-async def test_a_body_without_a_known_model_goes_nowhere_and_the_connection_stays(house: House, body: bytes, status: int, code: str) -> None:
+async def test_a_body_without_a_known_model_goes_nowhere_and_the_connection_stays(
+    house: House, body: bytes, status: int, code: str
+) -> None:
     client = await house.client()
     got = await client.ask(request(body))
     assert (got.status, got.code) == (status, code)
@@ -207,7 +209,12 @@ async def test_an_offer_of_another_protocol_is_ignored(house: House) -> None:
         (b"HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 1\r\n\r\nx", 307, b"x", [b"1"]),
         (b"HTTP/1.1 429 Slow\r\nretry-after: 3\r\ncontent-length: 2\r\n\r\n{}", 429, b"{}", [b"2"]),
         (b"HTTP/1.1 599 \r\ncontent-length: 0\r\n\r\n", 599, b"", [b"0"]),
-        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nx: y\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab", 200, b"ab", [b"2"]),
+        (
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nx: y\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab",
+            200,
+            b"ab",
+            [b"2"],
+        ),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n1;e\r\nc\r\n0\r\nx-late: 1\r\n\r\n", 200, b"abc", [b"chunked"]),
     ],
 )
