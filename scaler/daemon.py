@@ -30,6 +30,7 @@ from scaler.scheduler import Scheduler
 from scaler.settings import ClockSettings, ConfigError, Settings
 from scaler.store import open_store
 from scaler.store.base import Store, StoreError
+from scaler.store.sole import sole_owner
 from scaler.world.http import serve as serve_world
 
 log = structlog.get_logger(__name__)
@@ -276,6 +277,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
     reader = open_reader(settings.provider)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(reader.close)
+        stack.enter_context(sole_owner(settings.store.path))
         store = await open_store(settings.store, clock)
         stack.push_async_callback(store.close)
         try:
