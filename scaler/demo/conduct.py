@@ -30,6 +30,7 @@ from scaler.world.workload import OFFICE_DAY, Arrival, arrivals, read_trace
 REFRESH_SECONDS = 0.5
 LINE_SECONDS = 5.0
 JOURNAL_ROWS = 1_000_000
+FILE_WIDTH = 140
 KEEP_FROM = 10 * 3600.0
 """`--keep` goes on with the trace from ten in the morning."""
 
@@ -49,7 +50,7 @@ class DemoOptions:
 
 async def conduct(options: DemoOptions) -> int:
     """Play the day and tell how it went; the exit code."""
-    console = Console()
+    console = _console()
     day = options.hours * 3600
     planned = arrivals(read_trace(options.trace or OFFICE_DAY), seconds=day, requests=options.requests, seed=options.seed)
     stage = build(Path(tempfile.mkdtemp(prefix="scaler-demo-")), speed=options.speed, seed=options.seed)
@@ -69,6 +70,12 @@ async def conduct(options: DemoOptions) -> int:
         if options.keep:
             await _keep(console, stage, clock, planned)
     return 0
+
+
+def _console() -> Console:
+    """The terminal, or wide enough lines for a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=FILE_WIDTH)
 
 
 def _introduce(console: Console, stage: Stage, options: DemoOptions, planned: list[Arrival]) -> None:

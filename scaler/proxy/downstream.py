@@ -91,27 +91,6 @@ class Context:
 class ClientConnection(asyncio.Protocol):
     """One client."""
 
-    __slots__ = (
-        "_context",
-        "_current",
-        "_deaf",
-        "_exchange",
-        "_fields",
-        "_parser",
-        "_phase",
-        "_queue",
-        "_read",
-        "_reading",
-        "_request",
-        "_settings",
-        "_target",
-        "_transport",
-        "_unproductive",
-        "deadline",
-        "write",
-        "writing_paused",
-    )
-
     def __init__(self, context: Context) -> None:
         """Made by the listener."""
         self._context = context
@@ -157,7 +136,7 @@ class ClientConnection(asyncio.Protocol):
         self._read = len(data)
         self._unproductive += self._read
         self._feed(data)
-        if self._unproductive > self._settings.max_head_bytes and self._reading is not Phase.IDLE:
+        if self._unproductive > self._settings.max_head_bytes and self._reading is not Phase.IDLE and not self._deaf:
             self._turn_away(self._head_too_large())
         self._next()
 
@@ -169,8 +148,10 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """Gone."""
         self._deaf = True
+        self._phase = Phase.CLOSING
         self._queue.clear()
         self._abandon()
+        del self._parser  # it holds our methods: what was read should not have to wait for the garbage collector
         context = self._context
         context.connections.discard(self)
         if context.draining and not context.connections:
@@ -260,7 +241,7 @@ class ClientConnection(asyncio.Protocol):
     def done(self, *, keep_alive: bool) -> None:
         """The answer is complete."""
         self._exchange = self._current = None
-        if keep_alive:
+        if keep_alive and not self._context.draining:
             self._next()
         else:
             self._close()
@@ -323,6 +304,7 @@ class ClientConnection(asyncio.Protocol):
                 if self._deaf:
                     return
                 data = self._without_upgrade() + data[upgrade.args[0] :]
+                self._read = len(data)
             except HttpParserError as error:
                 self._turn_away(Refusal("invalid_request", f"The request is not HTTP/1.1: {error}."))
                 return
@@ -344,10 +326,10 @@ class ClientConnection(asyncio.Protocol):
         return b"".join([start, *lines, b"\r\n"])
 
     def _check_size(self, fields: Fields) -> None:
-        """The head's own bytes are only counted where what was read could be too much."""
+        """A head that came in one small read needs no counting."""
         limit = self._settings.max_head_bytes
-        suspect = self._unproductive > 0 or self._read > limit
-        if len(fields) > MAX_FIELDS or (suspect and head_bytes(self._parser.get_method(), self._target, fields) > limit):
+        is_small = self._unproductive == 0 and self._read <= limit
+        if len(fields) > MAX_FIELDS or (not is_small and head_bytes(self._parser.get_method(), self._target, fields) > limit):
             raise self._head_too_large()
 
     def _head_too_large(self) -> Refusal:

@@ -39,20 +39,6 @@ class Client(Protocol):
 class Exchange:
     """Joins one client to one upstream connection for one request."""
 
-    __slots__ = (
-        "_client",
-        "_connecting",
-        "_framing",
-        "_http11",
-        "_keep_alive",
-        "_outcome",
-        "_pool",
-        "_record",
-        "_silence_seconds",
-        "_upstream",
-        "_write",
-    )
-
     def __init__(self, client: Client, pool: Pool, record: InFlight, *, http11: bool, silence_seconds: float) -> None:
         """``http11``: the client understands chunks; ``silence_seconds``: how long the upstream may say nothing."""
         self._client = client
@@ -84,8 +70,8 @@ class Exchange:
 
     def resume(self) -> None:
         """The client has caught up; the silence counts from now."""
-        self._client.deadline = monotonic() + self._silence_seconds
         if self._upstream is not None:
+            self._client.deadline = monotonic() + self._silence_seconds
             self._upstream.resume()
 
     def abort(self) -> None:

@@ -104,12 +104,13 @@ class Proxy:
         self._context.pool.close()
 
     def _sweep(self) -> None:
-        """One timer for all deadlines: setting one is an assignment. Re-armed first, so that no fault can stop it."""
+        """One timer for all deadlines, so that setting one is an assignment. A fault in one connection stops no other."""
         settings = self._context.settings
         shortest = min(value for name, value in settings if name.endswith("_seconds") and value > 0)
-        self._sweeper = asyncio.get_running_loop().call_later(min(SWEEP_SECONDS, shortest / 10), self._sweep)
+        loop = asyncio.get_running_loop()
+        self._sweeper = loop.call_later(min(SWEEP_SECONDS, shortest / 10), self._sweep)
         now = monotonic()
-        for connection in tuple(self._context.connections):
+        for connection in self._context.connections:
             if connection.deadline <= now:
-                connection.expire()
+                loop.call_soon(connection.expire)
         self._context.pool.expire(now)

@@ -54,25 +54,6 @@ class Origin:
 class UpstreamConnection(asyncio.Protocol):
     """One connection; carries one request at a time."""
 
-    __slots__ = (
-        "_complete",
-        "_fault",
-        "_fields",
-        "_framing",
-        "_head",
-        "_interim",
-        "_max_head_bytes",
-        "_parser",
-        "_pieces",
-        "_pool",
-        "_readable",
-        "_receiver",
-        "_reusable",
-        "_transport",
-        "_unproductive",
-        "idle_since",
-    )
-
     _receiver: Receiver | None
     _fields: Fields
     _head: ResponseHead | None  # until it is handed on
@@ -125,6 +106,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Gone, one way or another."""
         self._pool.forget(self)
         self._ended(clean=exc is None)
+        del self._parser  # it holds our methods: the connection should not have to wait for the garbage collector
 
     # for an exchange
 

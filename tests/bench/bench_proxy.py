@@ -38,7 +38,6 @@ STREAMS = 64
 CHUNKS_PER_SECOND = 50
 STREAM_SECONDS = 3.0
 REQUEST_SECONDS = 2.5
-WARM_UP_SECONDS = 0.5
 START_SECONDS = 10.0
 
 PROMPT = "Say something about the weather of the day. " * 20

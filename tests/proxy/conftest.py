@@ -3,6 +3,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 import uvloop
@@ -24,7 +25,9 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
 
 @pytest.fixture
 async def build() -> AsyncIterator[Build]:
-    """Makes houses; every one is torn down, and must then be without a request in flight."""
+    """Makes houses; every one is torn down, and must then be without a request in flight. No callback may have raised."""
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
     async with AsyncExitStack() as stack:
 
         async def make(
@@ -51,6 +54,7 @@ async def build() -> AsyncIterator[Build]:
             return house
 
         yield make
+    assert faults == []
 
 
 @pytest.fixture

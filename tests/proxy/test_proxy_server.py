@@ -92,7 +92,7 @@ async def test_a_drain_lets_streams_finish_and_takes_nothing_new(build: Build) -
     await half.send(request()[:-1])
     await until(lambda: [connection._reading for connection in house.proxy._context.connections].count(Phase.BODY) == 1)
     await until(lambda: house.proxy.connections == 4)
-    draining = asyncio.create_task(house.proxy.drain(5))
+    draining = asyncio.create_task(house.proxy.drain(60))
     assert await idle.rest() == b""
     assert await never.rest() == b""
     with pytest.raises(ConnectionRefusedError):

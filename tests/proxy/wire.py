@@ -122,6 +122,8 @@ class Visit:
     async def send(self, *pieces: bytes) -> None:
         """Bytes, each piece in a write of its own."""
         for piece in pieces:
+            if self.writer.is_closing():
+                raise ConnectionResetError
             self.writer.write(piece)
             await self.writer.drain()
             await asyncio.sleep(0)
