@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 PREFIX = "SCALER_"
@@ -38,6 +49,8 @@ def _origin(value: str) -> str:
 
 Listen = Annotated[str, AfterValidator(_listen)]
 Origin = Annotated[str, AfterValidator(_origin)]
+V2_TIMEOUTS = range(30, 1441)
+"""Minutes of inactivity that Together v2 can be told to wait, beside 0 for ever."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 
 
@@ -73,10 +86,12 @@ class ClockSettings(Section):
 class ProviderSettings(Section):
     """The update API."""
 
-    kind: Literal["together_v1", "together_v2"] = "together_v1"
-    """Generation of the API. v1 is ``/v1/endpoints``; v2 is projects, endpoints and deployments."""
+    kind: Literal["together_v1", "together_v2", "auto"] = "together_v1"
+    """Generation of the API. v1 is ``/v1/endpoints``; v2 is projects, endpoints and deployments; auto asks which one answers."""
     base_url: Origin = "https://api.together.xyz/v1"
-    """Base of the management API; for v1 it ends in ``/v1``."""
+    """Base of the management API; for v1 it ends in ``/v1``, else the host's root or ``/v1`` on it."""
+    project: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=200)] | None = None
+    """v2: id of the project that the deployments are in; default: the one that the key belongs to."""
     api_key: SecretStr | None = None
     """Never in the YAML file: SCALER_PROVIDER__API_KEY, or better ``api_key_file``."""
     api_key_file: Path | None = None
@@ -91,6 +106,16 @@ class ProviderSettings(Section):
             raise RuntimeError("settings were not made by load()")
         return self.api_key
 
+    @property
+    def root(self) -> str:
+        """The host's root, without ``/v1``."""
+        return self.base_url.removesuffix("/v1")
+
+    @property
+    def v1_url(self) -> str:
+        """Base of what is under ``/v1``: the first management API, and by default inference."""
+        return self.base_url if self.kind == "together_v1" else f"{self.root}/v1"
+
 
 class ProxySettings(Section):
     """The request path."""
@@ -98,7 +123,7 @@ class ProxySettings(Section):
     listen: Listen = "127.0.0.1:8080"
     """Where clients send inference requests."""
     upstream: Origin | None = None
-    """Base of the inference API including ``/v1``; default: ``provider.base_url``."""
+    """Base of the inference API including ``/v1``; default: ``provider.base_url``, with ``/v1`` on it where v2 leaves it out."""
     max_body_bytes: Annotated[int, Field(gt=0)] = 16 * 1024 * 1024
     """Largest request body; beyond it 413."""
     max_head_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024
@@ -185,8 +210,8 @@ class PolicySettings(Section):
     """Mean over this span drives the answer to a burst."""
     panic_threshold: Annotated[float, Field(gt=1)] = 2.0
     """A burst: the panic window wants this many times the ready replicas."""
-    stabilization_seconds: Positive = 300.0
-    """Down only to the highest need seen in this span."""
+    stabilization_seconds: Positive = 600.0
+    """Down only to the highest need seen in this span; about two cold starts, since what is given back takes one to return."""
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Needs within this share of what runs change nothing."""
     max_step_up: Annotated[int, Field(gt=0)] = 4
@@ -212,6 +237,8 @@ class IdleSettings(Section):
     """Sent with every update: the platform stops the endpoint after this long without a request; 0 = never."""
     allow_stop: bool = False
     """Whether scaler may stop the endpoint itself. On Together v1 make sure first that your account may start it again."""
+    allow_irreversible_stop: bool = False
+    """Whether it may be stopped even where the provider is known not to start it again."""
     stop_after_minutes: Positive = 30.0
     """Proven idle this long, then stopped (when allowed)."""
     wake: bool = True
@@ -219,10 +246,25 @@ class IdleSettings(Section):
 
 
 class EndpointSettings(Section):
-    """One endpoint that scaler looks after. Its key in ``endpoints`` is a name for people, metrics and requests."""
+    """One endpoint that scaler looks after. Its key in ``endpoints`` is a name for people, metrics and requests.
 
-    id: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+$")]
-    """Management id, such as endpoint-e6c6b82f-..."""
+    It exists and has an ``id``, or it is declared: ``create: true`` beside what it is to be made of.
+    """
+
+    create: bool = False
+    """Whether scaler may create it, once; it adopts one of its display name. It is never deleted, and never created again unasked."""
+    id: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9._-]*$", validate_default=True)] = ""
+    """Management id, such as endpoint-e6c6b82f-...; none beside ``create``."""
+    model: Annotated[str, Field(max_length=300, validate_default=True)] = ""
+    """With ``create``: the model, such as org/model."""
+    hardware: Annotated[str, Field(max_length=200, validate_default=True)] = ""
+    """With ``create``: hardware id of a replica, such as 2x_nvidia_h100_80gb_sxm."""
+    zone: str | None = None
+    """With ``create``: availability zone; default: wherever there is room."""
+    speculative_decoding: bool = False
+    """With ``create``: better on average, worse in the tail."""
+    display_name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """With ``create``: what it is recognised by among your own endpoints; default: ``scaler-`` and its key."""
     name: str | None = None
     """Inference name; default: what the provider says."""
     aliases: tuple[str, ...] = ()
@@ -238,11 +280,39 @@ class EndpointSettings(Section):
     idle: IdleSettings = IdleSettings()
     """When it may sleep."""
 
+    @field_validator("id")
+    @classmethod
+    def _id_or_create(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("create") and value:
+            raise ValueError("expected none beside create: true; remove one of the two")
+        if not info.data.get("create") and not value:
+            raise ValueError("expected the management id of an endpoint that exists, or create: true with model and hardware")
+        return value
+
+    @field_validator("model", "hardware")
+    @classmethod
+    def _made_of(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("create") and not value:
+            raise ValueError("expected beside create: true")
+        return value
+
+    @field_validator("model", "hardware", "zone", "speculative_decoding", "display_name")
+    @classmethod
+    def _only_beside_create(cls, value: object, info: ValidationInfo) -> object:
+        if value and not info.data.get("create"):
+            raise ValueError("expected only beside create: true; an endpoint that exists has its own")
+        return value
+
     @model_validator(mode="after")
     def _bounds_ordered(self) -> Self:
         if self.min_replicas > self.max_replicas:
             raise ValueError(f"expected min_replicas <= max_replicas, got {self.min_replicas} > {self.max_replicas}")
         return self
+
+
+def display_name_of(key: str, endpoint: EndpointSettings) -> str:
+    """What a declared endpoint is recognised by."""
+    return endpoint.display_name or f"scaler-{key}"
 
 
 class ColdStartSettings(Section):
@@ -330,8 +400,8 @@ class PlatformFaultSettings(Section):
 
     stock: dict[str, Annotated[int, Field(ge=0)]] = {}
     """From now on so many replicas of this hardware id exist, placed ones included."""
-    fail_starts: dict[str, Annotated[int, Field(gt=0)]] = {}
-    """So many next cold starts of this endpoint id fail."""
+    fail_starts: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """So many next cold starts of this endpoint id fail; 0 takes it back."""
     slow_starts: Positive | None = None
     """From now on cold starts take so many times as long; 1 = as they should."""
     lose_replica: str | None = None
@@ -380,6 +450,8 @@ class WorldEndpointSettings(Section):
     """0 = never."""
     state: Literal["STARTED", "STOPPED"] = "STARTED"
     """STARTED: its minimum is ready at once."""
+    speculative_decoding: bool = False
+    """Less time per output token on average, but some answers take several times as long."""
 
 
 class WorldSettings(Section):
@@ -472,10 +544,28 @@ class Settings(BaseSettings):
         for key, endpoint in self.endpoints.items():
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", key):
                 raise ValueError(f"endpoints.{key}: expected a name of up to 63 letters, digits, '.', '_' and '-'")
-            for name in {key, endpoint.id, *endpoint.aliases, *([endpoint.name] if endpoint.name else [])}:
+            for name in {key, *endpoint.aliases, *filter(None, (endpoint.id, endpoint.name))}:
                 if name in seen:
                     raise ValueError(f"endpoints.{key}: {name!r} already names endpoints.{seen[name]}")
                 seen[name] = key
+        return self
+
+    @model_validator(mode="after")
+    def _timeouts_are_v2s(self) -> Self:
+        for key, endpoint in self.endpoints.items():
+            minutes = endpoint.idle.inactive_timeout_minutes
+            if self.provider.kind != "together_v1" and minutes != 0 and minutes not in V2_TIMEOUTS:
+                where = f"endpoints.{key}.idle.inactive_timeout_minutes"
+                raise ValueError(f"{where}: {minutes}; together_v2 accepts 0 (never) or {V2_TIMEOUTS[0]}..{V2_TIMEOUTS[-1]}")
+        return self
+
+    @model_validator(mode="after")
+    def _display_names_are_unique(self) -> Self:
+        seen: dict[str, str] = {}
+        for key, endpoint in self.endpoints.items():
+            name = display_name_of(key, endpoint)
+            if endpoint.create and seen.setdefault(name, key) != key:
+                raise ValueError(f"endpoints.{key}.display_name: {name!r} already is that of endpoints.{seen[name]}")
         return self
 
     @model_validator(mode="after")
@@ -493,7 +583,16 @@ class Settings(BaseSettings):
     @property
     def upstream(self) -> str:
         """Base of the inference API."""
-        return self.proxy.upstream or self.provider.base_url
+        return self.proxy.upstream or self.provider.v1_url
+
+
+class ManagementSettings(Section):
+    """What it takes to manage endpoints by hand: a connection, and the pause file of the daemon beside it, if there is one."""
+
+    provider: ProviderSettings = ProviderSettings()
+    """The update API."""
+    pause_file: Path | None = None
+    """While it exists nothing is sent; None = there is none to respect."""
 
 
 class ConfigError(Exception):
@@ -610,25 +709,51 @@ def load_world(path: Path) -> WorldSettings:
         raise ConfigError(path, [f"world.{problem}" for problem in _describe(error)]) from error
 
 
+def _gather(source: Path, file: dict[str, Any]) -> dict[str, Any]:
+    """``file`` < environment < secret files, not yet checked; ``source`` names it in the `ConfigError`."""
+    if problems := _inline_secrets(file) + _unknown_variables():
+        raise ConfigError(source, problems)
+    try:
+        tree = _merge(file, EnvSettingsSource(Settings)())
+    except SettingsError as error:
+        raise ConfigError(source, [f"environment: {error}"]) from error
+    secrets, problems = _secret_files(tree)
+    if problems:
+        raise ConfigError(source, problems)
+    return _merge(tree, secrets)
+
+
+def _require_key(source: Path, provider: ProviderSettings) -> None:
+    if provider.api_key is None:
+        raise ConfigError(source, ["provider.api_key: expected SCALER_PROVIDER__API_KEY in the environment, or provider.api_key_file"])
+
+
+def load_provider(path: Path | None) -> ManagementSettings:
+    """The connection alone: of a configuration file, whose ``endpoints`` it does not need, or of the environment.
+
+    Raises `ConfigError`.
+    """
+    source = path or Path("environment")
+    tree = _gather(source, _read_yaml(path) if path else {})
+    default = Settings.model_fields["pause_file"].default if path else None
+    try:
+        settings = ManagementSettings(provider=tree.get("provider") or {}, pause_file=tree.get("pause_file", default))
+    except ValidationError as error:
+        raise ConfigError(source, _describe(error)) from error
+    _require_key(source, settings.provider)
+    return settings
+
+
 def load(path: Path, **overrides: Any) -> Settings:  # noqa: ANN401 (any field of the tree)
     """Read, merge and check the whole configuration.
 
     ``overrides`` are top-level fields that win over everything (command-line options).
     Raises `ConfigError`.
     """
-    file = _read_yaml(path)
-    if problems := _inline_secrets(file) + _unknown_variables():
-        raise ConfigError(path, problems)
+    tree = _gather(path, _read_yaml(path))
     try:
-        tree = _merge(file, EnvSettingsSource(Settings)())
-        secrets, problems = _secret_files(tree)
-        if problems:
-            raise ConfigError(path, problems)
-        settings = Settings(**_merge(_merge(tree, secrets), overrides))
+        settings = Settings(**_merge(tree, overrides))
     except ValidationError as error:
         raise ConfigError(path, _describe(error)) from error
-    except SettingsError as error:
-        raise ConfigError(path, [f"environment: {error}"]) from error
-    if settings.provider.api_key is None:
-        raise ConfigError(path, ["provider.api_key: expected SCALER_PROVIDER__API_KEY in the environment, or provider.api_key_file"])
+    _require_key(path, settings.provider)
     return settings

@@ -65,7 +65,7 @@ def test_the_way_down_waits_for_the_stabilization_window_and_goes_step_by_step(s
 
 
 def test_one_replica_fewer_must_still_hold_the_windows_peak(story: Story) -> None:
-    story.settings = story.settings.model_copy(update={"policy": PolicySettings(target_utilization=1.0)})
+    story.settings = story.settings.model_copy(update={"policy": PolicySettings(target_utilization=1.0, stabilization_seconds=300)})
     story.endpoint = replace(story.endpoint, bounds=Bounds(2, 2))
     for _ in range(60):  # ten minutes: 6 on average asks for one replica, but every third tick has 10 in flight
         for concurrency in (4.0, 4.0, 10.0):
@@ -194,7 +194,7 @@ def test_a_stopped_endpoint_that_may_not_be_woken_stays_stopped(story: Story) ->
 
 
 def test_room_for_the_platforms_own_autoscaler_is_above_our_count(story: Story) -> None:
-    story.settings = story.settings.model_copy(update={"policy": PolicySettings(burst_replicas=2)})
+    story.settings = story.settings.model_copy(update={"policy": PolicySettings(burst_replicas=2, stabilization_seconds=300)})
     story.minutes(10, 5.0)
     assert story.endpoint.bounds == Bounds(1, 3)
 
