@@ -30,7 +30,8 @@ MASK = "**********"
 SECRET_NAMES = frozenset(
     {"authorization", "proxy_authorization", "api_key", "apikey", "x_api_key", "token", "password", "secret", "cookie", "set_cookie"}
 )
-QUIET_LIBRARIES = ("apscheduler", "httpcore", "httpx", "uvicorn")
+QUIET_LIBRARIES = {"apscheduler": logging.ERROR, "httpcore": logging.WARNING, "httpx": logging.WARNING, "uvicorn": logging.WARNING}
+"""Each request and each run of a job is news to their authors only; late and overlapping ticks are counted by `scheduler`."""
 _CREDENTIAL = re.compile(r"""(?i)\b(bearer\s+|token=|(?:api[_-]?key|authorization)["']?\s*[:=]\s*["']?(?:bearer\s+)?)[^\s&"',;)}\]]+""")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTROL_BUT_LINES = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -65,8 +66,8 @@ def configure(settings: LogSettings, secrets: Iterable[SecretStr] = (), *, strea
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
     logging.captureWarnings(capture=True)
-    for name in QUIET_LIBRARIES:  # each request and each run of a job is news to their authors only
-        logging.getLogger(name).setLevel(level if level == logging.DEBUG else max(level, logging.WARNING))
+    for name, least in QUIET_LIBRARIES.items():
+        logging.getLogger(name).setLevel(level if level == logging.DEBUG else max(level, least))
     structlog.configure(
         processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
