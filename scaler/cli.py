@@ -13,6 +13,7 @@ from rich.console import Console
 import scaler
 from scaler import daemon, show
 from scaler.demo.conduct import DemoOptions, conduct
+from scaler.endpoints import commands as endpoints
 from scaler.observability.admin import healthcheck
 from scaler.observability.client import NoAnswer, ask
 from scaler.observability.logs import configure
@@ -23,6 +24,7 @@ from scaler.world import command
 from scaler.world.workload import TraceError
 
 app = typer.Typer(help=scaler.__doc__, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app.add_typer(endpoints.app, name="endpoints")
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="YAML file; SCALER_... variables win over it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 
 from scaler.actuator import Actuator, Skipped, SkipReason
 from scaler.clock import Clock
-from scaler.model import Decision, Endpoint, Known, Observation, Outcome, Sample, Unknown
+from scaler.model import ActionKind, Decision, Endpoint, EndpointState, Known, Observation, Outcome, OutcomeStatus, Sample, Unknown
 from scaler.policy import History, PolicyState, Situation, decide
 from scaler.policy.fleet import Fleet
 from scaler.providers.base import ProviderError, Reader
 from scaler.sampling import Source
 from scaler.settings import EndpointSettings
 from scaler.store.base import Store, StoreError
+
+RECENT = 20
+"""Intents among which the last one that was sent is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class Controller:
         started = self._clock.monotonic()
         sample = self._source.sample()
         endpoint = await self._look()
-        decision = self._decide(sample, endpoint)
+        decision = self._decide(sample, endpoint, await self._stopped_by_us(endpoint))
         journal_error = await self._record(decision, sample, endpoint)
         result = await self._act(decision, endpoint)
         tick = Tick(self.key, sample, endpoint, decision, self._state.fleet, result, journal_error, self._clock.monotonic() - started)
@@ -80,12 +83,24 @@ class Controller:
             return Unknown(str(error), self._clock.monotonic())
         return Known(endpoint, "provider", self._clock.monotonic())
 
-    def _decide(self, sample: Observation[Sample], endpoint: Observation[Endpoint]) -> Decision:
+    async def _stopped_by_us(self, endpoint: Observation[Endpoint]) -> bool | None:
+        """Of an endpoint that is stopped: whether the last action that was not refused was our stop. None if nobody knows, or it runs."""
+        if isinstance(endpoint, Unknown) or endpoint.value.state is not EndpointState.STOPPED:
+            return None
+        try:
+            records = await self._store.intents(self.key, RECENT)
+        except StoreError:
+            return None  # the journal will say that it is broken; here it only makes a sentence shorter
+        sent = (r.intent.action for r in records if not (r.outcomes and r.outcomes[-1].status is OutcomeStatus.REFUSED))
+        last = next((action for action in sent if action.endpoint_id == endpoint.value.id), None)
+        return last is not None and last.kind is ActionKind.STOP
+
+    def _decide(self, sample: Observation[Sample], endpoint: Observation[Endpoint], stopped_by_us: bool | None) -> Decision:  # noqa: FBT001 (a fact, not a switch)
         """Ask the policy, and keep what it wants to remember."""
         policy, idle = self.settings.policy, self.settings.idle
         keep = max(policy.stabilization_seconds, policy.stable_window_seconds, idle.stop_after_minutes * 60)
         self._history = self._history.add(sample, keep_seconds=keep)
-        situation = Situation(self.key, endpoint, self._history, self.settings, self._clock.monotonic(), self._clock.now())
+        situation = Situation(self.key, endpoint, self._history, self.settings, self._clock.monotonic(), self._clock.now(), stopped_by_us)
         decision, self._state = decide(situation, self._state)
         return decision
 

@@ -14,14 +14,17 @@ from typing import Any
 import structlog
 
 from scaler.actuator import Actuator, open_actuator, pause_state
+from scaler.actuator.declare import open_declarer
 from scaler.clock import Clock, ScaledClock, SystemClock
 from scaler.controller import Controller, Tick, tick_all
-from scaler.model import Endpoint, Known
+from scaler.model import Endpoint, Known, Unknown
 from scaler.observability.admin import Admin, admin_app, serve_admin
+from scaler.observability.declared import DeclaredCollector, announce, declared_status
 from scaler.observability.metrics import ControlMetrics, MeterCollector, TickCollector
 from scaler.observability.report import Reporter, explanation
-from scaler.providers import open_reader
-from scaler.providers.base import ProviderError, Reader, require_built
+from scaler.providers import describe, open_reader
+from scaler.providers.base import ProviderError, Reader
+from scaler.providers.http import require_callable
 from scaler.proxy.meter import Meter
 from scaler.proxy.server import Proxy
 from scaler.routing import route_table
@@ -59,18 +62,22 @@ class Daemon:
         self._store = store
         self._reader = reader
         self._actuator: Actuator = open_actuator(settings, reader, store, clock)
+        self._declarer = open_declarer(settings, reader, store, clock, report=announce)
         self._meter = Meter(clock.monotonic)
         self._proxy = Proxy(settings.proxy, settings.upstream, settings.provider.key, self._meter)
         self._metrics = ControlMetrics(settings.endpoints)
         self._metrics.registry.register(MeterCollector(self._meter, self._proxy))
         self._reporter = Reporter(self._metrics)
         self._reporter.set_endpoints(settings.endpoints)
+        self._settled = self._declarer.settled(settings)
+        self._unseen: set[str] = set()
         self._known: dict[str, Endpoint] = {}
         self._controllers: dict[str, Controller] = {}
         self._scheduler = Scheduler(
             self._tick, tick_seconds=settings.schedule.tick_seconds, overdue_ticks=settings.schedule.overdue_ticks, clock=clock
         )
         self._metrics.registry.register(TickCollector(lambda: self._scheduler.events))
+        self._metrics.registry.register(DeclaredCollector(lambda: self._declarer.findings))
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -93,12 +100,14 @@ class Daemon:
             self._scheduler.stop()
             self._proxy.close()
             await self._actuator.close()
+            await self._declarer.close()
         log.info("stopped")
 
     async def _start(self) -> None:
         """Learn the routes, open the request path, then begin to tick."""
         self._known = await self._store.known_endpoints()
-        await asyncio.gather(*(self._look(key) for key in self._settings.endpoints if key not in self._known))
+        await self._declarer.recall()
+        await self._meet()
         self._use(self._settings)
         await self._proxy.start()
         self._scheduler.start()
@@ -121,17 +130,19 @@ class Daemon:
         await self._proxy.drain(self._settings.proxy.drain_seconds)
 
     def _use(self, settings: Settings) -> None:
-        """Swap in settings that are valid as a whole."""
+        """Swap in settings that are valid as a whole; of the declared endpoints, those that are settled are looked after."""
         self._settings = settings
-        self._actuator.use(settings)
+        self._declarer.use(settings)
+        self._settled = self._declarer.settled(settings)
+        self._actuator.use(self._settled)
         self._metrics.set_endpoints(settings.endpoints)
         self._reporter.set_endpoints(settings.endpoints)
-        self._controllers = {key: self._controller(key) for key in settings.endpoints}
+        self._controllers = {key: self._controller(key) for key in self._settled.endpoints}
         self._set_routes()
 
     def _controller(self, key: str) -> Controller:
         """The controller of an endpoint: the one it had, told of its settings, or a new one."""
-        settings = self._settings.endpoints[key]
+        settings = self._settled.endpoints[key]
         known = self._controllers.get(key)
         if known is not None and known.settings.id == settings.id:
             known.settings = settings
@@ -149,14 +160,19 @@ class Daemon:
         )
 
     def _set_routes(self) -> None:
-        self._proxy.set_routes(route_table(self._settings.endpoints, self._known))
+        self._proxy.set_routes(route_table(self._settled.endpoints, self._known))
 
     async def _tick(self) -> None:
         """One round of every endpoint, and what it taught about names."""
         self._metrics.set_switches(paused=pause_state(self._settings.pause_file) is not None, dry_run=self._settings.dry_run)
-        ticks, faults = await tick_all(self._controllers.values())
+        (ticks, faults), settled = await asyncio.gather(tick_all(self._controllers.values()), self._declarer.round(self._unseen))
+        self._unseen = {tick.key for tick in ticks if isinstance(tick.endpoint, Unknown)}
         for tick in ticks:
             await self._learn(tick)
+        if settled:
+            await self._meet()
+            self._use(self._settings)
+            await self._refresh_prices()
         if faults:
             raise ExceptionGroup("ticks failed", faults)
 
@@ -174,10 +190,16 @@ class Daemon:
             except StoreError as error:
                 log.warning("endpoint not remembered", endpoint=tick.key, error=str(error))
 
-    async def _look(self, key: str) -> None:
+    async def _meet(self) -> None:
+        """Look at every endpoint whose id is known and which is new."""
+        ids = {key: endpoint.id for key, endpoint in self._declarer.settled(self._settings).endpoints.items()}
+        new = {key: known for key, known in ids.items() if key not in self._known or self._known[key].id != known}
+        await asyncio.gather(*(self._look(key, endpoint_id) for key, endpoint_id in new.items()))
+
+    async def _look(self, key: str, endpoint_id: str) -> None:
         """Ask the provider for an endpoint never seen before; if it is silent, the tick will ask again."""
         try:
-            self._known[key] = await self._reader.get(self._settings.endpoints[key].id)
+            self._known[key] = await self._reader.get(endpoint_id)
             await self._store.remember_endpoint(key, self._known[key])
         except (ProviderError, StoreError) as error:
             log.warning("endpoint not known yet", endpoint=key, error=str(error))
@@ -227,10 +249,12 @@ class Daemon:
             "now": self._clock.now(),
             "paused": pause_state(self._settings.pause_file),
             "dry_run": self._settings.dry_run,
+            "provider": describe(self._reader, self._settings.provider),
             "tick_age_seconds": round(self._scheduler.age, 3),
             "ticks": dict(self._scheduler.events),
             "proxy": self._proxy.addresses,
             "connections": self._proxy.connections,
+            "declared": declared_status(self._declarer.findings),
             "endpoints": self._reporter.status(),
         }
 
@@ -268,13 +292,13 @@ class Daemon:
 
 def check(settings: Settings) -> None:
     """What can be said of settings before anything runs; raises `BadProviderSettings`."""
-    require_built(settings.provider)
+    require_callable(settings.provider.base_url)
 
 
 async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
     """Open what outlives a tick, run the daemon, and close it all in order."""
     clock = clock_of(settings.clock)
-    reader = open_reader(settings.provider)
+    reader = open_reader(settings.provider, next((endpoint.id for endpoint in settings.endpoints.values() if endpoint.id), None))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(reader.close)
         stack.enter_context(sole_owner(settings.store.path))

@@ -43,8 +43,13 @@ class Bounds:
 class Endpoint:
     """What the provider says an endpoint is right now.
 
-    ``id`` is for management, ``name`` for inference. ``ready_replicas`` and ``inactive_timeout_minutes`` are None where the
-    provider does not tell (Together v1 tells neither).
+    ``id`` is for management, ``name`` for inference. ``ready_replicas``, ``desired_replicas`` and ``inactive_timeout_minutes`` are
+    None where the provider does not tell (Together v1 tells none of them); texts that it does not tell are empty.
+
+    created_at: as the provider writes it (RFC 3339)
+    etag:       version of what was read, where the provider locks optimistically
+    message:    the provider's own words about the state
+    missing_replicas: of the desired ones, those that the provider says it has no hardware for
     """
 
     id: str
@@ -56,6 +61,38 @@ class Endpoint:
     display_name: str = ""
     ready_replicas: int | None = None
     inactive_timeout_minutes: int | None = None
+    created_at: str = ""
+    owner: str = ""
+    etag: str | None = None
+    desired_replicas: int | None = None
+    message: str = ""
+    missing_replicas: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointWish:
+    """What an endpoint is to be created from; nothing is left to a default of the provider.
+
+    ``inactive_timeout_minutes``: 0 = never. ``zone`` None: wherever there is room. ``start`` False: it is created stopped.
+    """
+
+    display_name: str
+    model: str
+    hardware: str
+    bounds: Bounds
+    inactive_timeout_minutes: int
+    zone: str | None = None
+    speculative_decoding: bool = False
+    start: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointChange:
+    """What a person asks of an endpoint that exists; None = leave it as it is. ``run``: start or stop it."""
+
+    bounds: Bounds | None = None
+    inactive_timeout_minutes: int | None = None
+    run: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +171,8 @@ class ReasonCode(StrEnum):
     IDLE_KEPT = "idle_kept"
     WAKE = "wake"
     BOUNDED = "bounded"
+    SHORTAGE = "shortage"
+    STOPPED_BY_OTHERS = "stopped_by_others"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +227,7 @@ class Decision:
 class ActionKind(StrEnum):
     """The mutating calls that exist. Deleting is not among them."""
 
+    CREATE = "create"
     UPDATE = "update"
     START = "start"
     STOP = "stop"
@@ -195,12 +235,18 @@ class ActionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One call to the update API, complete: bounds and timeout are sent with every kind but STOP."""
+    """One call to the update API, complete: bounds and timeout are sent with every kind but STOP.
+
+    ``etag`` is that of the reading it was planned from: where the provider locks optimistically, another one is refused.
+    A CREATE has no id yet; ``wish`` is all of it, and its bounds and timeout are those of the wish.
+    """
 
     kind: ActionKind
     endpoint_id: str
     bounds: Bounds
     inactive_timeout_minutes: int
+    etag: str | None = None
+    wish: EndpointWish | None = None
 
 
 @dataclass(frozen=True, slots=True)

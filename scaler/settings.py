@@ -569,6 +569,13 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _can_create(self) -> Self:
+        for key, endpoint in self.endpoints.items():
+            if endpoint.create and self.provider.kind == "together_v2":
+                raise ValueError(f"endpoints.{key}.create: v2 deploys from a model's configs; expected the id of a deployment that exists")
+        return self
+
+    @model_validator(mode="after")
     def _admin_is_private(self) -> Self:
         host, _ = host_port(self.admin.listen)
         if host not in LOOPBACK and self.admin.token is None and self.admin.token_file is None:

@@ -24,8 +24,10 @@ def status(answer: dict[str, Any]) -> RenderableType:
         table.add_column(name)
     for key, fields in answer["endpoints"].items():
         table.add_row(key, *(_row(fields) if "sentence" in fields else (fields["state"], *[""] * 6)))
-    switches = [name for name, on in ((answer["paused"], answer["paused"]), ("dry run", answer["dry_run"])) if on]
-    return Group(*(Text(f"! {switch}", style="bold yellow") for switch in switches), table)
+    warnings = [name for name, on in ((answer["paused"], answer["paused"]), ("dry run", answer["dry_run"])) if on]
+    declared = answer["declared"].items()
+    warnings += [f"{key} ({found['standing']}): {found['detail']}" for key, found in declared if found["standing"] != "settled"]
+    return Group(*(Text(f"! {warning}", style="bold yellow") for warning in warnings), table)
 
 
 def _row(fields: dict[str, Any]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ def plan(decision: Decision, observed: Endpoint, last_confirmed_timeout: int | N
     knows it, so it is sent.
     """
     kind = None if decision.hold else _kind(decision, observed, last_confirmed_timeout)
-    return None if kind is None else Action(kind, observed.id, decision.bounds, decision.inactive_timeout_minutes)
+    return None if kind is None else Action(kind, observed.id, decision.bounds, decision.inactive_timeout_minutes, observed.etag)
 
 
 def _kind(decision: Decision, observed: Endpoint, last_confirmed_timeout: int | None) -> ActionKind | None:
@@ -45,8 +45,11 @@ def applied(intent: Intent, observed: Endpoint) -> bool | None:
 
     An UPDATE that left the bounds as they were leaves no trace where the timeout is not reported. It counts as not applied:
     to send it again changes nothing. So does a call to an endpoint that is no longer the one we look after.
+    A CREATE has: an endpoint that was declared is read only once its id is known.
     """
     action = intent.action
+    if action.kind is ActionKind.CREATE:
+        return True
     if observed.id != action.endpoint_id:
         return False
     traceless = action.kind is ActionKind.UPDATE and intent.before == action.bounds and observed.inactive_timeout_minutes is None

@@ -14,12 +14,16 @@ from functools import partial
 from scaler.actuator.actions import applied, plan, satisfied
 from scaler.actuator.guard import Circumstances, Skipped, SkipReason, examine, pause_state
 from scaler.clock import Clock
-from scaler.model import Action, Decision, Endpoint, Intent, Outcome, OutcomeStatus
+from scaler.model import Action, ActionKind, Decision, Endpoint, Intent, Outcome, OutcomeStatus
+from scaler.providers.auto_writer import AutoWriter
 from scaler.providers.base import ProviderError, RateLimited, Reader, Refused, Unreachable, Writer
+from scaler.providers.probe import CREATE_DISABLED
 from scaler.settings import Settings
 from scaler.store.base import Store, StoreError
 
 HOUR = 3600.0
+RECENT = 50
+"""Intents among which the last start is looked for."""
 REFUSED_SECONDS = 60.0
 """A definite no is not asked again before this; it will not turn into a yes within a tick, and each asking is a row forever."""
 
@@ -70,10 +74,24 @@ class Actuator:
         check = partial(self._objection, key, action, made=made, count=count)
         if objection := check():
             return objection
+        if action.kind is ActionKind.STOP:
+            check = partial(check, stop_is_final=await self._why_stop_is_final(key))
+            if objection := check():
+                return objection
         intent = await self._store.add_intent(self._clock.now(), key, action, decision.sentence, observed.bounds)
         return await self._send(intent, check)
 
-    def _objection(self, key: str, action: Action, *, made: float, count: int) -> Skipped | None:
+    async def _why_stop_is_final(self, key: str) -> str | None:
+        """What the journal says of the last start or create, else what the provider says; None: nothing speaks against a stop."""
+        for record in await self._store.intents(key, RECENT):
+            if record.intent.action.kind in (ActionKind.START, ActionKind.CREATE) and record.outcomes:
+                end = record.outcomes[-1]
+                if end.status is OutcomeStatus.REFUSED and CREATE_DISABLED in end.detail:
+                    return f"the last {record.intent.action.kind} was refused ({CREATE_DISABLED})"
+                break
+        return await self._writer.why_stop_is_final() if isinstance(self._writer, AutoWriter) else None
+
+    def _objection(self, key: str, action: Action, *, made: float, count: int, stop_is_final: str | None = None) -> Skipped | None:
         """What speaks against sending now; ``made`` is the decision's monotonic second, ``count`` the actions of the last hour."""
         endpoint = self._settings.endpoints.get(key)
         if endpoint is None:
@@ -84,6 +102,7 @@ class Actuator:
             decision_age=self._clock.monotonic() - made,
             actions_last_hour=count,
             back_off_seconds=self._quiet_until.get(key, 0.0) - self._clock.monotonic(),
+            stop_is_final=stop_is_final,
         )
         return examine(action, endpoint, self._settings.guard, now)
 

@@ -23,6 +23,7 @@ class SkipReason(StrEnum):
     RATE_LIMITED = "rate_limited"
     BACKING_OFF = "backing_off"
     STORE_FAILED = "store_failed"
+    IRREVERSIBLE = "irreversible"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Circumstances:
     decision_age:      seconds since the decision was made; negative if the wall clock was set back
     actions_last_hour: calls of this endpoint in the last hour that were not refused, without this one
     back_off_seconds:  how long the provider still wants to be left alone; 0 = not
+    stop_is_final:     why a stop could not be taken back, or None if nothing says so
     """
 
     paused: str | None
@@ -49,6 +51,7 @@ class Circumstances:
     decision_age: float
     actions_last_hour: int
     back_off_seconds: float
+    stop_is_final: str | None = None
 
 
 def pause_state(path: Path) -> str | None:
@@ -80,6 +83,9 @@ def _objections(action: Action, endpoint: EndpointSettings, limits: GuardSetting
         yield Skipped(SkipReason.NOT_ALLOWED, f"{action.endpoint_id} is not {endpoint.id}", action)
     if action.kind is ActionKind.STOP and not endpoint.idle.allow_stop:
         yield Skipped(SkipReason.NOT_ALLOWED, "stopping is not allowed (idle.allow_stop)", action)
+    if action.kind is ActionKind.STOP and now.stop_is_final is not None and not endpoint.idle.allow_irreversible_stop:
+        detail = f"a stop might be for good: {now.stop_is_final} (idle.allow_irreversible_stop)"
+        yield Skipped(SkipReason.IRREVERSIBLE, detail, action)
     if action.kind is not ActionKind.STOP and not _within(action, endpoint):
         allowed = f"{endpoint.min_replicas}..{endpoint.max_replicas}"
         asked = f"{action.bounds} replicas, timeout {action.inactive_timeout_minutes} min"

@@ -24,6 +24,8 @@ from scaler.policy.reactive import Need, measure, refuse_consolidation
 from scaler.policy.state import PolicyState
 from scaler.settings import EndpointSettings
 
+STOPPED_BY_OTHERS = Reason(ReasonCode.STOPPED_BY_OTHERS, "It was not scaler that stopped it: the platform's idle timer or a person did.")
+
 
 @dataclass(frozen=True, slots=True)
 class Situation:
@@ -34,6 +36,7 @@ class Situation:
     history:   traffic up to this tick
     now:       monotonic seconds, for arithmetic
     at:        Unix seconds, for the record
+    stopped_by_us: of an endpoint that is stopped: whether the last thing that we did to it was to stop it; None if nobody knows
     """
 
     key: str
@@ -42,6 +45,7 @@ class Situation:
     settings: EndpointSettings
     now: float
     at: float
+    stopped_by_us: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +91,17 @@ def _observe(situation: Situation, endpoint: Endpoint, before: PolicyState) -> P
 def _decide_stopped(situation: Situation, state: PolicyState) -> Decision:
     """Stopped endpoints do not wake on traffic by themselves: requests that came in the last window are the call."""
     settings = situation.settings
+    who = () if situation.stopped_by_us is not False else (STOPPED_BY_OTHERS,)
     window = settings.policy.stable_window_seconds
     calls = sum(sample.arrivals for sample in situation.history.since(situation.now - window))
     if situation.history.known_since is None or calls == 0:
-        return _hold(situation, state, Reason(ReasonCode.IDLE_KEPT, "The endpoint is stopped and nobody asks for it."))
+        return _hold(situation, state, *who, Reason(ReasonCode.IDLE_KEPT, "The endpoint is stopped and nobody asks for it."))
     if not settings.idle.wake:
         why = "The endpoint is stopped and requests come in, but the configuration does not allow to start it (idle.wake)."
-        return _hold(situation, state, Reason(ReasonCode.IDLE_KEPT, why, {"arrivals": calls}))
+        return _hold(situation, state, *who, Reason(ReasonCode.IDLE_KEPT, why, {"arrivals": calls}))
     why = f"{calls} requests came in the last {window:.0f} s while the endpoint was stopped: start it."
     reason = Reason(ReasonCode.WAKE, why, {"arrivals": calls})
-    return _decision(situation, Course(settings.min_replicas, (reason,)), Power.RUN, floor_max=0)
+    return _decision(situation, Course(settings.min_replicas, (*who, reason)), Power.RUN, floor_max=0)
 
 
 def _decide_running(situation: Situation, endpoint: Endpoint, state: PolicyState) -> tuple[Decision, PolicyState]:
@@ -114,7 +119,9 @@ def _decide_running(situation: Situation, endpoint: Endpoint, state: PolicyState
     need = measure(history, fleet, settings.policy, now)
     state = _remember(state, need, settings, now)
     wanted = min(max(need.replicas, settings.min_replicas), settings.max_replicas)
-    if wanted > fleet.total:
+    if fleet.missing and wanted >= fleet.total:
+        course = _short(need, fleet, wanted)
+    elif wanted > fleet.total:
         course = _up(need, fleet, settings)
     elif wanted < fleet.total:
         course = _down(situation, need, fleet, state)
@@ -163,6 +170,14 @@ def _figures(need: Need, fleet: Fleet) -> dict[str, float]:
         "ready": fleet.ready,
         "starting": fleet.starting,
     }
+
+
+def _short(need: Need, fleet: Fleet, wanted: int) -> Course:
+    """What was asked for does not come: whoever waits adds to the load, and asking for more on that account would only grow the bill."""
+    why = f"{fleet.missing} of {fleet.total} replicas asked for have no hardware yet; nothing more is asked for until they come."
+    alternatives = (Alternative(wanted, "replicas asked for before have no hardware yet"),) if wanted > fleet.total else ()
+    reason = Reason(ReasonCode.SHORTAGE, why, _figures(need, fleet) | {"missing": fleet.missing})
+    return Course(fleet.total, (reason,), alternatives, ReasonCode.SHORTAGE.value if alternatives else None)
 
 
 def _up(need: Need, fleet: Fleet, settings: EndpointSettings) -> Course:
@@ -246,8 +261,8 @@ def _decision(situation: Situation, course: Course, power: Power, *, floor_max: 
     )
 
 
-def _hold(situation: Situation, state: PolicyState, reason: Reason) -> Decision:
+def _hold(situation: Situation, state: PolicyState, *reasons: Reason) -> Decision:
     """Nothing is sent; the bounds are those last seen."""
     settings = situation.settings
     bounds = state.bounds or Bounds(settings.min_replicas, settings.max_replicas)
-    return Decision(situation.key, situation.at, bounds, settings.idle.inactive_timeout_minutes, Power.KEEP, True, (reason,))
+    return Decision(situation.key, situation.at, bounds, settings.idle.inactive_timeout_minutes, Power.KEEP, True, reasons)

@@ -1,6 +1,7 @@
-"""How many replicas serve and how many are on their way.
+"""How many replicas serve, how many are on their way, and how many do not come.
 
-A provider that tells is believed. Together v1 does not tell, so the count is tracked: replicas follow the lower bound, an added one
+A provider that tells is believed: of the replicas it wants, those that are not ready are starting, but for the ones it says it has no
+hardware for. Together v1 does not tell, so the count is tracked: replicas follow the lower bound, an added one
 serves after the cold start, a removed one is gone at once. STARTED proves one ready replica, no more.
 """
 
@@ -13,10 +14,14 @@ RUNNING = frozenset({EndpointState.PENDING, EndpointState.STARTING, EndpointStat
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Replicas ready, and for each one on its way the monotonic second at which it should serve (earliest first)."""
+    """Replicas ready, and for each one on its way the monotonic second at which it should serve (earliest first).
+
+    ``missing``: asked for, but without hardware; they come when the provider finds some, nobody knows when.
+    """
 
     ready: int = 0
     due: tuple[float, ...] = ()
+    missing: int = 0
 
     @property
     def starting(self) -> int:
@@ -25,8 +30,8 @@ class Fleet:
 
     @property
     def total(self) -> int:
-        """Replicas asked for: ready and starting."""
-        return self.ready + self.starting
+        """Replicas asked for: ready, starting and missing."""
+        return self.ready + self.starting + self.missing
 
 
 def track(before: Fleet | None, endpoint: Endpoint, *, cold_start: float, now: float) -> Fleet:
@@ -35,8 +40,7 @@ def track(before: Fleet | None, endpoint: Endpoint, *, cold_start: float, now: f
         return Fleet()
     wanted = endpoint.bounds.min_replicas
     if endpoint.ready_replicas is not None:
-        starting = max(0, wanted - endpoint.ready_replicas)
-        return Fleet(endpoint.ready_replicas, _due(before, starting, now + cold_start))
+        return _told(before, endpoint, endpoint.ready_replicas, latest=now + cold_start)
     if before is None:
         return Fleet(wanted) if endpoint.state is EndpointState.STARTED else Fleet(0, (now + cold_start,) * wanted)
     if endpoint.state is not EndpointState.STARTED:
@@ -45,6 +49,15 @@ def track(before: Fleet | None, endpoint: Endpoint, *, cold_start: float, now: f
     ready = min(wanted, max(1, ready))
     late = Fleet(ready, tuple(due for due in before.due if due > now))
     return Fleet(ready, _due(late, wanted - ready, now + cold_start))
+
+
+def _told(before: Fleet | None, endpoint: Endpoint, ready: int, *, latest: float) -> Fleet:
+    """As the provider says. Its own wish may lag behind the bounds that it was just given; it will come to lie between them."""
+    low, high = endpoint.bounds.min_replicas, endpoint.bounds.max_replicas
+    desired = low if endpoint.desired_replicas is None else min(max(endpoint.desired_replicas, low), high)
+    short = max(0, desired - ready)
+    missing = min(endpoint.missing_replicas, short)
+    return Fleet(ready, _due(before, short - missing, latest), missing)
 
 
 def _due(before: Fleet | None, starting: int, latest: float) -> tuple[float, ...]:

@@ -7,10 +7,9 @@ bounded, free of control characters, without the key.
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
-from scaler.model import Action, Endpoint, Price
-from scaler.settings import ProviderSettings
+from scaler.model import Action, Endpoint, EndpointChange, EndpointState, EndpointWish, Price
 
 
 class Availability(StrEnum):
@@ -23,12 +22,50 @@ class Availability(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Specs:
+    """What a hardware configuration is made of; ``memory_gb`` is that of one GPU."""
+
+    gpu: str
+    link: str
+    memory_gb: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hardware:
-    """A hardware configuration: what one replica costs on it and whether there is any left."""
+    """A hardware configuration: what one replica costs on it and whether there is any left. ``specs`` None: not told."""
 
     id: str
     price: Price
     availability: Availability
+    specs: Specs | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which endpoints to list. Without ``mine`` those of others come, too; a None does not restrict."""
+
+    mine: bool = True
+    type: Literal["dedicated", "serverless"] | None = "dedicated"
+    usage_type: Literal["on-demand", "reserved"] | None = None
+
+
+OWN = Listing()
+"""The caller's own dedicated endpoints."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSummary:
+    """A line of a list. ``display_name`` is None where lists do not tell it (Together v1): only `Reader.get` does then."""
+
+    id: str
+    name: str
+    model: str
+    type: str
+    owner: str
+    state: EndpointState
+    created_at: str
+    display_name: str | None = None
 
 
 class ProviderError(Exception):
@@ -83,6 +120,12 @@ class Reader(Protocol):
     async def hardware(self, model: str | None = None) -> tuple[Hardware, ...]:
         """The catalog with prices; with ``model``, only what can serve it, and its availability."""
 
+    async def list(self, which: Listing = OWN) -> tuple[EndpointSummary, ...]:
+        """All endpoints that ``which`` describes."""
+
+    async def zones(self) -> tuple[str, ...]:
+        """The availability zones that an endpoint may be created in."""
+
     async def close(self) -> None:
         """Let go of the connections."""
 
@@ -93,11 +136,17 @@ class Writer(Protocol):
     async def apply(self, action: Action) -> Endpoint:
         """Make one call and return the endpoint as the provider describes it in its answer; raises `ProviderError`."""
 
+    async def create(self, wish: EndpointWish) -> Endpoint:
+        """Make one call and return the new endpoint as the answer describes it; raises `ProviderError`.
+
+        There is no idempotency key: after `OutcomeUnknown` and `BadReply` the endpoint may exist.
+        """
+
+    async def change(self, endpoint_id: str, change: EndpointChange) -> Endpoint:
+        """Make one call that says only what ``change`` says, and return the endpoint as the answer describes it; raises `ProviderError`."""
+
+    async def delete(self, endpoint_id: str) -> None:
+        """Remove the endpoint for good; raises `ProviderError`."""
+
     async def close(self) -> None:
         """Let go of the connections."""
-
-
-def require_built(settings: ProviderSettings) -> None:
-    """Raise `BadProviderSettings` for a generation of the API that this version does not speak."""
-    if settings.kind != "together_v1":
-        raise BadProviderSettings(f"provider.kind: {settings.kind} is not built yet; use together_v1")

@@ -112,8 +112,8 @@ def _complaint(content: bytes) -> tuple[str | None, str]:
     return (code if isinstance(code, str) else None), str(message)
 
 
-def _require_callable(base_url: str) -> None:
-    """Find out now what would otherwise fail on every call."""
+def require_callable(base_url: str) -> None:
+    """Raise `BadProviderSettings` now for what would otherwise fail on every call."""
     try:
         url = httpx.URL(base_url)
         host, port = url.host, url.port
@@ -133,7 +133,7 @@ class JsonClient:
         then nobody knows what became of the request. Raises `BadProviderSettings` for a URL that cannot be called and for a key
         that cannot stand in a header.
         """
-        _require_callable(base_url)
+        require_callable(base_url)
         secret = key.get_secret_value()
         if not re.fullmatch(r"[\x21-\x7e]+", secret):
             raise BadProviderSettings("provider.api_key: expected printable ASCII without spaces")
@@ -158,7 +158,7 @@ class JsonClient:
         )
 
     async def call(self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: object = None) -> object:
-        """Send one request and return the JSON of its answer; raises `ProviderError`."""
+        """Send one request and return the JSON of its answer, None for a DELETE that says no more than 204; raises `ProviderError`."""
         sending = asyncio.Event()
 
         async def trace(event: str, _: Mapping[str, Any]) -> None:
@@ -172,6 +172,8 @@ class JsonClient:
                 reply = await self._exchange(request, call)
         except (TimeoutError, httpx.HTTPError, OSError) as error:
             raise self._lost(call, error, sent=sending.is_set()) from None
+        if method == "DELETE" and reply.status == httpx.codes.NO_CONTENT:
+            return None
         return judge(reply, self._redactor, call, time.time())
 
     async def _exchange(self, request: httpx.Request, call: str) -> Reply:

@@ -5,32 +5,20 @@ Parsing is strict about the fields that decisions rest on and blind to all other
 """
 
 import re
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, WrapValidator, model_validator
+from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 
 from scaler.model import Bounds, Endpoint, EndpointState, Price
-from scaler.providers.base import Availability, BadReply, Hardware
+from scaler.providers.base import OWN, Availability, BadReply, EndpointSummary, Hardware, Listing, Specs
 from scaler.providers.http import JsonClient
+from scaler.providers.wire import MAX_TEXT, Count, Shown, Text, Wire, read
 
 STATES = {state.value: state for state in EndpointState} | {"FAILED": EndpointState.ERROR}
 
 
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("expected printable characters only")
-    return text
-
-
-Text = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_printable)]
-Count = Annotated[int, Field(ge=0, le=1_000_000)]
-
-
-class _Wire(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
-
-
-class _Autoscaling(_Wire):
+class _Autoscaling(Wire):
     min_replicas: Count
     max_replicas: Count
 
@@ -41,50 +29,73 @@ class _Autoscaling(_Wire):
         return self
 
 
-class _Endpoint(_Wire):
+class _Endpoint(Wire):
     id: Text
     name: Text
     model: Text
     hardware: Text
     state: Text
     autoscaling: _Autoscaling
-    display_name: Annotated[str, Field(max_length=500)] | None = None
+    display_name: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
+    created_at: Shown = ""
+    owner: Shown = ""
 
 
-class _Pricing(_Wire):
+class _Listed(Wire):
+    id: Text
+    name: Text
+    model: Text
+    type: Shown = ""
+    owner: Shown = ""
+    state: Text
+    created_at: Shown = ""
+
+
+class _EndpointList(Wire):
+    data: Annotated[list[_Listed], Field(max_length=10_000)]
+
+
+class _Zones(Wire):
+    avzones: Annotated[list[Text], Field(max_length=10_000)]
+
+
+def _specs_or_none(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    """Specs are for people: those that are not as they should be are left out."""
+    try:
+        return handler(value)
+    except ValidationError:
+        return None
+
+
+class _Specs(Wire):
+    gpu_type: Text
+    gpu_link: Text
+    gpu_memory: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    gpu_count: Count
+
+
+class _Pricing(Wire):
     cents_per_minute: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Availability(_Wire):
+class _Availability(Wire):
     status: Text
 
 
-class _Hardware(_Wire):
+class _Hardware(Wire):
     id: Text
     pricing: _Pricing
     availability: _Availability | None = None
+    specs: Annotated[_Specs | None, WrapValidator(_specs_or_none)] = None
 
 
-class _HardwareList(_Wire):
+class _HardwareList(Wire):
     data: Annotated[list[_Hardware], Field(max_length=10_000)]
-
-
-W = TypeVar("W", bound=_Wire)
-
-
-def _read(kind: type[W], what: str, body: object) -> W:
-    """``body`` as ``kind``; the input itself is never shown."""
-    try:
-        return kind.model_validate(body)
-    except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False, include_context=False)
-        first = f"{'.'.join(map(str, faults[0]['loc']))}: {faults[0]['msg']}".removeprefix(": ")
-        raise BadReply(f"{what}: {first}" + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else "")) from None
 
 
 def parse_endpoint(body: object) -> Endpoint:
     """A ``DedicatedEndpoint``. v1 tells neither ready replicas nor the inactive timeout. Raises `BadReply`."""
-    wire = _read(_Endpoint, "endpoint", body)
+    wire = read(_Endpoint, "endpoint", body)
     return Endpoint(
         id=wire.id,
         name=wire.name,
@@ -93,6 +104,8 @@ def parse_endpoint(body: object) -> Endpoint:
         state=STATES.get(wire.state, EndpointState.UNKNOWN),
         bounds=Bounds(wire.autoscaling.min_replicas, wire.autoscaling.max_replicas),
         display_name=wire.display_name or "",
+        created_at=wire.created_at,
+        owner=wire.owner,
     )
 
 
@@ -107,14 +120,33 @@ def expect_endpoint(body: object, endpoint_id: str) -> Endpoint:
 def parse_hardware(body: object) -> tuple[Hardware, ...]:
     """A list of ``Hardware``; cents per minute are for the whole configuration, one replica. Raises `BadReply`."""
     return tuple(
-        Hardware(item.id, Price(item.pricing.cents_per_minute), _availability(item.availability))
-        for item in _read(_HardwareList, "hardware", body).data
+        Hardware(item.id, Price(item.pricing.cents_per_minute), _availability(item.availability), _specs(item.specs))
+        for item in read(_HardwareList, "hardware", body).data
     )
 
 
 def _availability(wire: _Availability | None) -> Availability:
     known = {word.value: word for word in Availability}
     return known.get(wire.status, Availability.UNKNOWN) if wire else Availability.UNKNOWN
+
+
+def _specs(wire: _Specs | None) -> Specs | None:
+    return Specs(wire.gpu_type, wire.gpu_link, wire.gpu_memory, wire.gpu_count) if wire else None
+
+
+def parse_list(body: object) -> tuple[EndpointSummary, ...]:
+    """A list of ``ListEndpoint``, which tells neither display name nor hardware nor bounds. Raises `BadReply`."""
+    return tuple(
+        EndpointSummary(
+            item.id, item.name, item.model, item.type, item.owner, STATES.get(item.state, EndpointState.UNKNOWN), item.created_at
+        )
+        for item in read(_EndpointList, "endpoints", body).data
+    )
+
+
+def _query(which: Listing) -> dict[str, str]:
+    asked = {"mine": "true" if which.mine else None, "type": which.type, "usage_type": which.usage_type}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def endpoint_path(endpoint_id: str) -> str:
@@ -138,6 +170,14 @@ class TogetherV1Reader:
     async def hardware(self, model: str | None = None) -> tuple[Hardware, ...]:
         """``GET /hardware``; availability is told only for a given ``model``."""
         return parse_hardware(await self._client.call("GET", "/hardware", query={"model": model} if model else None))
+
+    async def list(self, which: Listing = OWN) -> tuple[EndpointSummary, ...]:
+        """``GET /endpoints``; there is no paging."""
+        return parse_list(await self._client.call("GET", "/endpoints", query=_query(which) or None))
+
+    async def zones(self) -> tuple[str, ...]:
+        """``GET /clusters/availability-zones``."""
+        return tuple(read(_Zones, "availability zones", await self._client.call("GET", "/clusters/availability-zones")).avzones)
 
     async def close(self) -> None:
         """Close the client."""

@@ -136,7 +136,7 @@ class ClientConnection(asyncio.Protocol):
         self._read = len(data)
         self._unproductive += self._read
         self._feed(data)
-        if self._unproductive > self._settings.max_head_bytes and self._reading is not Phase.IDLE and not self._deaf:
+        if self._unproductive > self._settings.max_head_bytes and not self._deaf:
             self._turn_away(self._head_too_large())
         self._next()
 
@@ -185,7 +185,7 @@ class ClientConnection(asyncio.Protocol):
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head; or of trailers, which are dropped."""
+        """A field of the head; or of trailers, which nobody looks at."""
         self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -193,10 +193,9 @@ class ClientConnection(asyncio.Protocol):
         if self._deaf or self._asks_for_upgrade():
             return
         self._reading = Phase.BODY
-        fields, self._fields = self._fields, []  # what follows are trailers
         try:
-            self._check_size(fields)
-            head = request_head(self._parser.get_method(), self._target, self._parser.get_http_version(), fields)
+            self._check_size()
+            head = request_head(self._parser.get_method(), self._target, self._parser.get_http_version(), self._fields)
             _check_operation(head)
             self._check_length(head.length)
         except Refusal as refusal:
@@ -325,9 +324,9 @@ class ClientConnection(asyncio.Protocol):
         self._parser = HttpRequestParser(self)
         return b"".join([start, *lines, b"\r\n"])
 
-    def _check_size(self, fields: Fields) -> None:
+    def _check_size(self) -> None:
         """A head that came in one small read needs no counting."""
-        limit = self._settings.max_head_bytes
+        limit, fields = self._settings.max_head_bytes, self._fields
         is_small = self._unproductive == 0 and self._read <= limit
         if len(fields) > MAX_FIELDS or (not is_small and head_bytes(self._parser.get_method(), self._target, fields) > limit):
             raise self._head_too_large()

@@ -16,7 +16,7 @@ class Client(Protocol):
     """What an exchange asks of the client's side."""
 
     deadline: float
-    writing_paused: bool
+    """Monotonic second at which it will call `Exchange.expire`."""
 
     @property
     def keeps_alive(self) -> bool:
@@ -125,8 +125,6 @@ class Exchange:
         self._client.deadline = monotonic() + self._silence_seconds
         self._record.sent()
         upstream.send(self, head, body)
-        if self._client.writing_paused:
-            self.pause()
 
     def _begin(self, head: ResponseHead) -> bytes:
         """The head for the client. An answer of unknown length ends with the connection where the client knows no chunks."""

@@ -40,11 +40,14 @@ class Origin:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"expected an http(s) URL, got {url!r}")
+        key = api_key.get_secret_value()
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("expected a key of printable ASCII")
         self.tls = parts.scheme == "https"
         self.host = parts.hostname
         self.port = parts.port or (443 if self.tls else 80)
         self._prefix = parts.path.rstrip("/")
-        self._fields = f"Host: {parts.netloc}\r\nAuthorization: Bearer {api_key.get_secret_value()}\r\n"
+        self._fields = f"Host: {parts.netloc}\r\nAuthorization: Bearer {key}\r\n"
 
     def post(self, path: str) -> bytes:
         """The beginning of a request's head: ``path`` under the prefix, Host and credential."""
@@ -143,16 +146,15 @@ class UpstreamConnection(asyncio.Protocol):
             self._fault = "bytes followed the answer"
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head; or of trailers, which are dropped."""
-        if self._framing is None:
-            self._fields.append((name, value))
+        """A field of the head; or of trailers, which nobody looks at."""
+        self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Check the head; interim answers are passed over."""
+        """Check the head; interim answers are passed over (after 101, a tunnel, the parser stops by itself)."""
         if self._complete or self._fault:
             return
         status = self._parser.get_status_code()
-        if 100 <= status < 200 and status != 101 and self._interim < MAX_INTERIM:  # noqa: PLR2004 (interim, but no tunnel)
+        if 100 <= status < 200 and self._interim < MAX_INTERIM:  # noqa: PLR2004 (the interim status class)
             self._interim += 1
             self._fields = []
             return

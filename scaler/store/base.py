@@ -84,5 +84,11 @@ class Store(Protocol):
     async def known_endpoints(self) -> dict[str, Endpoint]:
         """What was remembered, by key."""
 
+    async def remember_declared(self, key: str, endpoint_id: str) -> None:
+        """Keep which endpoint a declaration has become; once this returns it survives the loss of power."""
+
+    async def declared(self) -> dict[str, str]:
+        """Ids of the endpoints that declarations have become, by key."""
+
     async def close(self) -> None:
         """Let go of the file. Calls that come later raise `StoreError`."""

@@ -36,6 +36,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TRIGGER outcomes_stay BEFORE UPDATE ON outcomes BEGIN SELECT RAISE(ABORT, 'outcomes are append-only'); END",
         "CREATE TRIGGER outcomes_live BEFORE DELETE ON outcomes BEGIN SELECT RAISE(ABORT, 'outcomes are never removed'); END",
     ),
+    ("CREATE TABLE declared (key TEXT PRIMARY KEY, endpoint_id TEXT NOT NULL)",),
 )
 
 

@@ -64,6 +64,9 @@ PRUNE = "DELETE FROM decisions WHERE seq IN (SELECT seq FROM decisions WHERE seq
 REMEMBER = """INSERT INTO endpoints (key, endpoint) VALUES (?, ?)
     ON CONFLICT (key) DO UPDATE SET endpoint = excluded.endpoint WHERE endpoint <> excluded.endpoint"""
 
+REMEMBER_DECLARED = """INSERT INTO declared (key, endpoint_id) VALUES (?, ?)
+    ON CONFLICT (key) DO UPDATE SET endpoint_id = excluded.endpoint_id"""
+
 
 def _fault(error: Exception) -> StoreFault:
     """Our word for what SQLite or the file system said; text that cannot be decoded comes from rotten pages."""
@@ -127,6 +130,25 @@ def read_decisions(path: Path, endpoint: str, limit: int) -> list[DecisionRecord
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as connection:
             return [_decision_record(row) for row in connection.execute(DECISIONS, (endpoint, limit))]
+    except FAILURES as error:
+        raise StoreError(_fault(error), f"{path}: {error}") from error
+
+
+def declared_id(path: Path, key: str) -> str | None:
+    """What `SqliteStore.declared` says of ``key``, for another process; read-only, blocking. Raises `StoreError`."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as connection:
+            row = connection.execute("SELECT endpoint_id FROM declared WHERE key = ?", (key,)).fetchone()
+            return None if row is None else str(row[0])
+    except FAILURES as error:
+        raise StoreError(_fault(error), f"{path}: {error}") from error
+
+
+def forget_declared(path: Path, key: str, endpoint_id: str) -> None:
+    """Remove the memory that ``key`` became ``endpoint_id``, for another process while the daemon runs; blocking. Raises `StoreError`."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as connection, connection:
+            connection.execute("DELETE FROM declared WHERE key = ? AND endpoint_id = ?", (key, endpoint_id))
     except FAILURES as error:
         raise StoreError(_fault(error), f"{path}: {error}") from error
 
@@ -303,6 +325,19 @@ class SqliteStore:
     async def known_endpoints(self) -> dict[str, Endpoint]:
         """What was remembered, by key."""
         return dict(await self._read("SELECT key, endpoint FROM endpoints", (), lambda row: (row[0], decode(Endpoint, row[1]))))
+
+    async def remember_declared(self, key: str, endpoint_id: str) -> None:
+        """On the disk when this returns: what is forgotten would be created a second time."""
+
+        def work() -> None:
+            with self._transaction(durable=True) as connection:
+                connection.execute(REMEMBER_DECLARED, (key, endpoint_id))
+
+        await self._run(work)
+
+    async def declared(self) -> dict[str, str]:
+        """What another process has removed is not among them."""
+        return dict(await self._read("SELECT key, endpoint_id FROM declared", (), lambda row: (row[0], row[1])))
 
     async def close(self) -> None:
         """Close the file after the calls that are waiting."""

@@ -1,50 +1,27 @@
 """The world's own routes under ``/x/``, which no provider has: look inside, break things, change the speed of time."""
 
-import math
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from scaler.clock import ScaledClock
+from scaler.settings import FaultsSettings, PlatformFaultSettings
 from scaler.world.endpoint import Endpoint
+from scaler.world.faults import Faults, put_all
 from scaler.world.live import World
 from scaler.world.refusals import Invalid
 from scaler.world.replica import ReplicaState
 from scaler.world.wire import read_as
 
 MAX_BODY_BYTES = 64 * 1024
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class _Body(BaseModel):
+class _Clock(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-
-class ManagementFault(_Body):
-    """What is wrong with the management API: slow, then an error or nonsense instead of an answer. The call is not carried out."""
-
-    status: Annotated[int, Field(ge=400, le=599)] | None = None
-    garbage: bool = False
-    delay_seconds: Annotated[float, Field(gt=0, le=86_400)] | None = None
-
-    @model_validator(mode="after")
-    def _is_one(self) -> Self:
-        if self.status is None and not self.garbage and self.delay_seconds is None:
-            raise ValueError("expected status, garbage or delay_seconds")
-        return self
-
-
-class Faults(_Body):
-    """The faults in force, and for how many clock seconds (default: until replaced)."""
-
-    management: ManagementFault | None = None
-    seconds: Positive | None = None
-
-
-class _Clock(_Body):
     speed: Annotated[float, Field(gt=0, le=100_000)]
 
 
@@ -52,20 +29,15 @@ class Control:
     """The handlers, and the faults they have set."""
 
     def __init__(self, world: World) -> None:
-        """No faults."""
+        """Begins with the faults of the world's settings. Raises `Refused` when these contradict the catalog."""
         self._world = world
-        self._faults = Faults()
-        self._faults_end = math.inf
+        self.faults = Faults(world.settings.seed)
+        self._apply(world.settings.faults)
         self.routes = [
             Route("/x/status", self._status, methods=["GET"]),
             Route("/x/faults", self._set_faults, methods=["POST"]),
             Route("/x/clock", self._set_speed, methods=["POST"]),
         ]
-
-    @property
-    def management_fault(self) -> ManagementFault | None:
-        """What is wrong with the management API at this moment."""
-        return self._faults.management if self._world.now() < self._faults_end else None
 
     async def _status(self, _: Request) -> Response:
         now = self._world.catch_up()
@@ -81,9 +53,27 @@ class Control:
         )
 
     async def _set_faults(self, request: Request) -> Response:
-        self._faults = await read_as(Faults, request.receive, MAX_BODY_BYTES)
-        self._faults_end = math.inf if self._faults.seconds is None else self._world.now() + self._faults.seconds
-        return JSONResponse(self._faults.model_dump())
+        wanted = await read_as(FaultsSettings, request.receive, MAX_BODY_BYTES)
+        self._apply(wanted)
+        return JSONResponse(wanted.model_dump(mode="json", exclude_unset=True))
+
+    def _apply(self, wanted: FaultsSettings) -> None:
+        """Faults of the platform first: these can be refused, and then those of the face stay as they were."""
+        now = self._world.now()
+        self._break_platform(wanted.platform, now)
+        put_all(self.faults, wanted, now)
+
+    def _break_platform(self, wanted: PlatformFaultSettings, now: float) -> None:
+        platform = self._world.platform
+        for hardware_id, replicas in wanted.stock.items():
+            platform.set_stock(hardware_id, replicas, now)
+        for endpoint_id, count in wanted.fail_starts.items():
+            platform.fail_next_starts(endpoint_id, count, now)
+        if wanted.slow_starts is not None:
+            platform.slow_starts(wanted.slow_starts)
+        if wanted.lose_replica is not None:
+            platform.lose_replica(wanted.lose_replica, now)
+        self._world.poke()
 
     async def _set_speed(self, request: Request) -> Response:
         wanted = await read_as(_Clock, request.receive, MAX_BODY_BYTES)

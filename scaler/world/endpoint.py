@@ -4,56 +4,85 @@ States: PENDING (not placed) -> STARTING (booting) -> STARTED (serving) -> STOPP
 Methods take ``now`` in seconds and expect that the agenda has been worked off up to it.
 """
 
+import math
+import random
 from collections import deque
 from dataclasses import dataclass
+from typing import Literal
 
 from scaler.model import Bounds, EndpointState
 from scaler.world.agenda import Event
-from scaler.world.autoscaler import NativeAutoscaler
+from scaler.world.autoscaler import NativeAutoscaler, Scaling
 from scaler.world.billing import MINUTE, Bill
 from scaler.world.catalog import Hardware
 from scaler.world.fleet import Fleet, Site
+from scaler.world.prompt_cache import PromptCache
 from scaler.world.refusals import Invalid, NotRunning, Overloaded
 from scaler.world.replica import Job, JobState, Replica, ReplicaState
 
 RUNNING = frozenset({EndpointState.PENDING, EndpointState.STARTING, EndpointState.STARTED})
 """States in which the endpoint serves or is on its way there."""
 
+PACE_MEAN, PACE_SIGMA = 0.7, 0.8
+"""Speculative decoding multiplies the time per output token: log-normal, mean and standard deviation of the logarithm.
+
+Half of the requests take about half the time, one in 25 twice and one in 80 three times as long: drafts that are never accepted.
+"""
+SCALINGS = 200
+"""Changes of the desired number that an endpoint remembers."""
+
+Api = Literal["v1", "v2"]
+"""The product it was created through: a v1 endpoint, or a deployment of v2."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What never changes about an endpoint. ``created_at`` is in seconds of the world."""
+    """What never changes about an endpoint. ``created_at`` is in seconds of the world; no ``zones`` = anywhere."""
 
     id: str
     name: str
     model: str
     hardware: Hardware
-    zone: str | None
+    zones: tuple[str, ...]
     created_at: float
+    speculation: bool = False
+    api: Api = "v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """The desired number of replicas changed."""
+
+    at: float
+    old: int
+    new: int
 
 
 class Endpoint:
     """Public attributes are for reading; only methods change them.
 
     ``desired`` is the number of replicas it steers to, ``open_jobs`` counts requests queued and in flight, ``requests`` all that it
-    ever accepted.
+    ever accepted, ``scaled`` is the recent past of ``desired``.
     """
 
     def __init__(self, identity: Identity, bounds: Bounds, inactive_timeout_minutes: int, *, site: Site, seed: str) -> None:
-        """Begins STOPPED; ``seed`` decides how long each of its cold starts takes."""
+        """Begins STOPPED; ``seed`` decides how long each of its cold starts takes, and how lucky each request's drafts are."""
         self.identity = identity
         self.display_name = identity.name
         self.bounds = bounds
         self.inactive_timeout_minutes = inactive_timeout_minutes
         self.state = EndpointState.STOPPED
         self.desired = 0
-        self.fleet = Fleet(identity.hardware, site, seed, booted=self._booted, reached=self._reached)
+        self.fleet = Fleet(identity.hardware, identity.zones, site, seed, booted=self._booted, reached=self._reached)
         self.queue: deque[Job] = deque()
         self.open_jobs = 0
         self.requests = 0
+        self.scaled: deque[Scaled] = deque(maxlen=SCALINGS)
         self._settings = site.settings
         self._agenda = site.agenda
-        self._autoscaler = NativeAutoscaler(site.settings.native_autoscaler, identity.created_at)
+        self._autoscaler = NativeAutoscaler(Scaling.of(site.settings.native_autoscaler), identity.created_at)
+        self._prompts = PromptCache()
+        self._drafts = random.Random(f"{seed}/drafts")
         self._failing_starts = 0
         self._place_from = 0.0
         self._looked_at = 0.0
@@ -81,7 +110,7 @@ class Endpoint:
             return
         self._agenda.cancel(self._stopped_event)
         self.state = EndpointState.PENDING
-        self.desired = max(1, self.bounds.min_replicas)
+        self._steer(max(1, self.bounds.min_replicas), now)
         self._place_from = now + after
         self._agenda.add(self._place_from, self.reconcile)
 
@@ -117,8 +146,12 @@ class Endpoint:
         self.bounds = bounds
         if self.state in RUNNING:
             floor = bounds.min_replicas if self.state is EndpointState.STARTED else max(1, bounds.min_replicas)
-            self.desired = min(max(self.desired, floor), bounds.max_replicas)
+            self._steer(min(max(self.desired, floor), bounds.max_replicas), now)
             self.reconcile(now)
+
+    def set_scaling(self, scaling: Scaling) -> None:
+        """What its autoscaler goes by from now on."""
+        self._autoscaler.scaling = scaling
 
     def set_inactive_timeout(self, minutes: int, now: float) -> None:
         """New idle limit in minutes, counted from the latest activity; 0 = never."""
@@ -128,14 +161,15 @@ class Endpoint:
 
     # What clients do
 
-    def submit(self, input_tokens: int, output_tokens: int, now: float) -> Job:
-        """Accept a request, or raise `NotRunning` or `Overloaded`."""
+    def submit(self, input_tokens: int, output_tokens: int, now: float, prompt: bytes | None = None) -> Job:
+        """Accept a request, or raise `NotRunning` or `Overloaded`. Equal ``prompt`` keys are equal prompts; None is like no other."""
         if self.state is not EndpointState.STARTED:
             raise NotRunning(f"Endpoint {self.identity.name} is not running (state {self.state})")
         replica = self.fleet.least_loaded()
         if replica is None and len(self.queue) >= self._settings.max_queued:
             raise Overloaded(f"Endpoint {self.identity.name} is overloaded, please try again later")
-        job = Job(self.identity.id, input_tokens, output_tokens, now)
+        cached = self._prompts.cached_tokens(prompt, input_tokens)
+        job = Job(self.identity.id, input_tokens, output_tokens, now, pace=self._pace(), cached_tokens=cached)
         self._note_load(now)
         self.open_jobs += 1
         self.requests += 1
@@ -163,7 +197,8 @@ class Endpoint:
     def reconcile(self, now: float) -> None:
         """Bring the fleet to the desired size, as far as the stock allows.
 
-        A first placement is all or nothing: a minimum that does not fit leaves the endpoint PENDING. Later ones take what there is.
+        A first placement through v1 is all or nothing: a minimum that does not fit leaves the endpoint PENDING. All others take what
+        there is.
         """
         if self.state not in RUNNING or now < self._place_from:
             return
@@ -173,7 +208,7 @@ class Endpoint:
             return
         free = self.fleet.free
         if self.state is EndpointState.PENDING:
-            if free < max(1, self.bounds.min_replicas):
+            if free < (max(1, self.bounds.min_replicas) if self.identity.api == "v1" else 1):
                 return
             self.state = EndpointState.STARTING
         for _ in range(min(short, free)):
@@ -184,9 +219,14 @@ class Endpoint:
         self._note_load(now)
         mean = self._load / (now - self._looked_at)
         wanted = self._autoscaler.look(mean, self.desired, now)
-        self.desired = min(max(wanted, self.bounds.min_replicas), self.bounds.max_replicas)
+        self._steer(min(max(wanted, self.bounds.min_replicas), self.bounds.max_replicas), now)
         self.reconcile(now)
         self._next_look(now)
+
+    def _steer(self, desired: int, now: float) -> None:
+        if desired != self.desired:
+            self.scaled.append(Scaled(now, self.desired, desired))
+            self.desired = desired
 
     def _next_look(self, now: float) -> None:
         self._load, self._looked_at = 0.0, now
@@ -200,14 +240,15 @@ class Endpoint:
 
     def _enter_service(self, now: float) -> None:
         self.state = EndpointState.STARTED
-        self._autoscaler = NativeAutoscaler(self._settings.native_autoscaler, now)
+        self._autoscaler = NativeAutoscaler(self._autoscaler.scaling, now)
+        self._prompts = PromptCache()
         self._active_at = self._load_at = now
         self._next_look(now)
         self._watch_idleness(now)
 
     def _leave_service(self, state: EndpointState, now: float) -> None:
         self.state = state
-        self.desired = 0
+        self._steer(0, now)
         self._agenda.cancel(self._look_event)
         self._agenda.cancel(self._idle_event)
         while self.queue:
@@ -282,6 +323,12 @@ class Endpoint:
         while self.queue and replica.has_room:
             replica.admit(self.queue.popleft(), now)
         self.fleet.plan(replica)
+
+    def _pace(self) -> float:
+        """How the time per output token of the next request differs from that without speculation."""
+        if not self.identity.speculation:
+            return 1.0
+        return self._drafts.lognormvariate(math.log(PACE_MEAN) - PACE_SIGMA**2 / 2, PACE_SIGMA)
 
     def _job_over(self, now: float) -> None:
         self._note_load(now)

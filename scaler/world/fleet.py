@@ -1,6 +1,7 @@
 """The replicas of one endpoint: placed from the stock, booted, drained, and billed."""
 
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,9 @@ from scaler.world.billing import Bill, run_bill
 from scaler.world.catalog import Hardware
 from scaler.world.replica import Performance, Replica, ReplicaState
 from scaler.world.stock import Stock
+
+HISTORY = 200
+"""Replicas that a fleet remembers, past ones included."""
 
 
 @dataclass(slots=True)
@@ -34,15 +38,21 @@ class Fleet:
     def __init__(
         self,
         hardware: Hardware,
+        zones: tuple[str, ...],
         site: Site,
         seed: str,
         *,
         booted: Callable[[Replica, float], None],
         reached: Callable[[Replica, float], None],
     ) -> None:
-        """``booted`` hears of the end of each cold start, ``reached`` of each milestone; ``seed`` decides how long cold starts take."""
+        """``booted`` hears of the end of each cold start, ``reached`` of each milestone; ``seed`` decides how long cold starts take.
+
+        Replicas stand in ``zones``; none named = anywhere.
+        """
         self.replicas: list[Replica] = []
+        self.history: deque[Replica] = deque(maxlen=HISTORY)
         self._hardware = hardware
+        self._zones = zones
         self._site = site
         self._random = random.Random(seed)
         self._performance = Performance.of(site.settings.replica, hardware)
@@ -63,7 +73,7 @@ class Fleet:
     @property
     def free(self) -> int:
         """How many more the stock would give."""
-        return self._site.stock.free(self._hardware.id)
+        return self._site.stock.free(self._hardware.id, self._zones)
 
     def least_loaded(self) -> Replica | None:
         """Where the next request goes: the ready replica with the fewest in flight; None when all are full."""
@@ -81,11 +91,12 @@ class Fleet:
         """Take one from the stock and let it boot for a log-normal time."""
         cold_start = self._site.settings.cold_start
         seconds = self._site.cold_start_factor * self._random.lognormvariate(log(cold_start.median_seconds), cold_start.sigma)
-        self._site.stock.take(self._hardware.id)
+        zone = self._site.stock.take(self._hardware.id, self._zones)
         self._placed += 1
-        replica = Replica(self._placed, self._performance, placed_at=now, ready_at=now + seconds)
+        replica = Replica(self._placed, self._performance, placed_at=now, ready_at=now + seconds, zone=zone)
         replica.due = self._site.agenda.add(replica.ready_at, partial(self._booted, replica))
         self.replicas.append(replica)
+        self.history.append(replica)
 
     def skip_cold_starts(self, now: float) -> None:
         """Whatever boots is done with it ``now``."""
@@ -108,8 +119,9 @@ class Fleet:
         """Close its bill and give the hardware back."""
         self._site.agenda.cancel(replica.due)
         self._closed += self._run_bill(replica, now)
+        replica.released_at = now
         self.replicas.remove(replica)
-        self._site.stock.give(self._hardware.id)
+        self._site.stock.give(self._hardware.id, replica.zone)
         self._site.released(self._hardware.id, now)
 
     def plan(self, replica: Replica) -> None:

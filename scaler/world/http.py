@@ -13,20 +13,24 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from scaler.clock import Clock
 from scaler.settings import WorldSettings, host_port
-from scaler.world.control import Control, ManagementFault
+from scaler.world.control import Control
+from scaler.world.faults import HANG_UP, Side, suffer
 from scaler.world.inference import PATHS, Inference
 from scaler.world.live import World
 from scaler.world.management import Management
+from scaler.world.openapi import document
 from scaler.world.refusals import Refused
-from scaler.world.wire import UNAUTHORIZED, ClientGone, error_object, headers_of, send_bytes, send_json, status_of
+from scaler.world.v2.routes import Routes
+from scaler.world.wire import UNAUTHORIZED, ClientGone, error_object, headers_of, send_json, status_of
 
-FAULTY = ("/v1/endpoints", "/v1/hardware", "/v1/clusters/", "/v3/")
+FAULTY = ("/v1/endpoints", "/v1/hardware", "/v1/clusters/", "/v2/", "/v3/")
 """What faults of the management API apply to."""
-GARBAGE = b"<html><body>Bad gateway</body></html>"
 KEEPALIVE_SECONDS = 75
 """Idle connections are kept this long, in real seconds."""
 GRACE_SECONDS = 2
@@ -42,8 +46,11 @@ class Face:
         self._world = world
         self._inference = Inference(world)
         self._control = Control(world)
+        routes = [*Management(world).routes, *Routes(world).routes, *self._control.routes]
+        described = document(routes)
+        routes.append(Route("/x/openapi.json", lambda _: JSONResponse(described), methods=["GET"]))
         self._routes = Starlette(
-            routes=[*Management(world).routes, *self._control.routes],
+            routes=routes,
             exception_handlers={Refused: _refused, HTTPException: _unroutable, Exception: _broken},
         )
 
@@ -55,26 +62,26 @@ class Face:
         elif not _authorized(scope):
             await send_json(send, UNAUTHORIZED, error_object(UNAUTHORIZED, "Missing or invalid API key", "invalid_api_key"))
         elif scope["method"] == "POST" and path in PATHS:
-            await self._inference.serve(PATHS[path], scope, receive, send)
-        elif (fault := self._control.management_fault) is None or not path.startswith(FAULTY):
-            await self._routed(scope, receive, send)
+            await self._exposed("inference", self._inferred, scope, receive, send)
+        elif path.startswith(FAULTY):
+            await self._exposed("management", self._routed, scope, receive, send)
         else:
-            await self._suffer(fault, scope, receive, send)
+            await self._routed(scope, receive, send)
+
+    async def _exposed(self, side: Side, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """One call that a fault may strike."""
+        fault = self._control.faults.strike(side, scope["method"], scope["path"], self._world.now())
+        if fault is None:
+            await app(scope, receive, send)
+        else:
+            await suffer(fault, app, scope, receive, send, clock=self._world.clock)
+
+    async def _inferred(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._inference.serve(PATHS[scope["path"]], scope, receive, send)
 
     async def _routed(self, scope: Scope, receive: Receive, send: Send) -> None:
         with contextlib.suppress(ClientGone):
             await self._routes(scope, receive, send)
-
-    async def _suffer(self, fault: ManagementFault, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a management call as the fault demands."""
-        if fault.delay_seconds is not None:
-            await self._world.clock.sleep(fault.delay_seconds)
-        if fault.status is not None:
-            await send_json(send, fault.status, error_object(fault.status, "Emulated fault", "emulated_fault"))
-        elif fault.garbage:
-            await send_bytes(send, 200, GARBAGE, b"text/html")
-        else:
-            await self._routed(scope, receive, send)
 
 
 def _authorized(scope: Scope) -> bool:
@@ -123,6 +130,14 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Connection(HttpToolsProtocol):
+    """uvicorn's connection, which lets the application hang up on a client."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {HANG_UP: self.transport.close}  # type: ignore[dict-item] # (ASGI's own type knows no functions)
+
+
 def bind(listen: str) -> socket.socket:
     """A listening socket on ``HOST:PORT``. Raises `OSError`."""
     host, port = host_port(listen)
@@ -154,7 +169,7 @@ async def serve(
     url = url_of(listeners[0])
     config = uvicorn.Config(
         Face(world),
-        http="httptools",
+        http=_Connection,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -40,7 +40,7 @@ class Inference:
         try:
             body = read_object(await read_body(receive, MAX_BODY_BYTES))
             prompt = read_prompt(kind, body, dict(scope["headers"]))
-            job = self._world.submit(prompt.model, prompt.input_tokens, prompt.output_tokens)
+            job = self._world.submit(prompt.model, prompt.input_tokens, prompt.output_tokens, prompt.key)
         except Refused as refusal:
             await send_refusal(send, refusal)
             return

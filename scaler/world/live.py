@@ -7,6 +7,7 @@ from scaler.clock import Clock
 from scaler.settings import WorldSettings
 from scaler.world.platform import Platform
 from scaler.world.replica import Job
+from scaler.world.v2.registry import Registry
 
 DRIVER_GAP = 0.001
 """Real seconds between two looks at the agenda, at least: a fast clock has many events in one of them."""
@@ -15,13 +16,14 @@ IDLE_LOOK = 3600.0
 
 
 class World:
-    """A `Platform` and its clock. While `run` runs, everything happens when it is due."""
+    """A `Platform`, the v2 `Registry` in front of it, and their clock. While `run` runs, everything happens when it is due."""
 
     def __init__(self, settings: WorldSettings, clock: Clock) -> None:
         """Begins at the clock's present reading. Raises `Refused` when the settings contradict the catalog."""
         self.settings = settings
         self.clock = clock
         self.platform = Platform(settings, clock.monotonic())
+        self.registry = Registry(self.platform, settings)
         self._unix = clock.now() - clock.monotonic()
         self._alarm: asyncio.Task[None] | None = None
         self._alarm_at = 0.0
@@ -44,9 +46,10 @@ class World:
         """The same for people and JSON."""
         return datetime.fromtimestamp(self.unix(at), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-    def submit(self, name: str, input_tokens: int, output_tokens: int) -> Job:
-        """`Platform.submit`, now."""
-        job = self.platform.submit(name, input_tokens, output_tokens, self.now())
+    def submit(self, name: str, input_tokens: int, output_tokens: int, prompt: bytes | None = None) -> Job:
+        """`Platform.submit` to wherever `Registry.route` sends it, now."""
+        now = self.now()
+        job = self.platform.submit(self.registry.route(name, now), input_tokens, output_tokens, now, prompt)
         self.poke()
         return job
 

@@ -20,6 +20,7 @@ from scaler.world.refusals import Invalid, NotFound
 from scaler.world.wire import read_as
 
 MAX_BODY_BYTES = 64 * 1024
+CACHE_WARNING = "disable_prompt_cache is deprecated and has no effect: prompts are always cached"
 
 Int32 = Annotated[int, Field(ge=-MAX_REPLICAS, le=MAX_REPLICAS)]
 Minutes = Annotated[int, Field(ge=0, le=MAX_REPLICAS)]
@@ -37,13 +38,17 @@ class _Autoscaling(_Body):
     max_replicas: Int32
 
 
-class _Create(_Body):
+class CreateBody(_Body):
+    """What an endpoint is created from; timeout in minutes."""
+
     model: str
     hardware: str
     autoscaling: _Autoscaling
     display_name: Annotated[str, Field(max_length=200)] | None = None
     inactive_timeout: Minutes | None = DEFAULT_TIMEOUT_MINUTES
     availability_zone: str | None = None
+    disable_speculative_decoding: bool = False
+    disable_prompt_cache: bool = False
     state: Power = "STARTED"
 
 
@@ -52,7 +57,9 @@ class _PartialAutoscaling(_Body):
     max_replicas: Int32 | None = None
 
 
-class _Update(_Body):
+class UpdateBody(_Body):
+    """What is to change; left out = stays. Timeout in minutes."""
+
     display_name: Annotated[str, Field(max_length=200)] | None = None
     state: Power | None = None
     autoscaling: _PartialAutoscaling | None = None
@@ -84,31 +91,34 @@ class Management:
         self._world.catch_up()
         found = []
         if kind != "serverless" and usage != "reserved":
-            found += [self._listed(endpoint) for endpoint in self._world.platform.endpoints]
+            found += [self._listed(endpoint) for endpoint in self._own()]
         if kind != "dedicated" and usage is None and not mine:
             found += [self._serverless(model) for model in MODELS]
         return JSONResponse({"object": "list", "data": found})
 
     async def _create(self, request: Request) -> Response:
-        body = await read_as(_Create, request.receive, MAX_BODY_BYTES)
+        body = await read_as(CreateBody, request.receive, MAX_BODY_BYTES)
+        zone = body.availability_zone or request.query_params.get("availability_zone")
         wish = Wish(
             model=body.model,
             hardware=body.hardware,
             bounds=Bounds(body.autoscaling.min_replicas, body.autoscaling.max_replicas),
             display_name=body.display_name,
             inactive_timeout_minutes=body.inactive_timeout or 0,
-            zone=body.availability_zone or request.query_params.get("availability_zone"),
+            zones=(zone,) if zone else (),
             start=body.state == "STARTED",
+            speculation=not body.disable_speculative_decoding,
         )
         endpoint = self._world.platform.create(wish, self._world.now())
         self._world.poke()
-        return JSONResponse(self._described(endpoint))
+        warnings = {"x_warnings": [CACHE_WARNING]} if body.disable_prompt_cache else {}
+        return JSONResponse(self._described(endpoint) | warnings)
 
     async def _get(self, request: Request) -> Response:
         return JSONResponse(self._described(self._world.platform.endpoint(request.path_params["id"], self._world.now())))
 
     async def _update(self, request: Request) -> Response:
-        body = await read_as(_Update, request.receive, MAX_BODY_BYTES)
+        body = await read_as(UpdateBody, request.receive, MAX_BODY_BYTES)
         autoscaling = body.autoscaling or _PartialAutoscaling()
         change = Change(
             min_replicas=autoscaling.min_replicas,
@@ -140,7 +150,7 @@ class Management:
 
     async def _models(self, _: Request) -> Response:
         self._world.catch_up()
-        return JSONResponse({"object": "list", "data": [self._model(endpoint) for endpoint in self._world.platform.endpoints]})
+        return JSONResponse({"object": "list", "data": [self._model(endpoint) for endpoint in self._own()]})
 
     async def _whoami(self, _: Request) -> Response:
         owner = self._world.settings.owner
@@ -152,6 +162,10 @@ class Management:
                 "project": {"id": "proj-1", "name": owner, "slug": owner},
             }
         )
+
+    def _own(self) -> list[Endpoint]:
+        """Those of this API."""
+        return [endpoint for endpoint in self._world.platform.endpoints if endpoint.identity.api == "v1"]
 
     def _described(self, endpoint: Endpoint) -> dict[str, Any]:
         return self._listed(endpoint) | {

@@ -7,7 +7,7 @@ Same settings, same calls: same events. Nothing here waits, reads a clock or tou
 import math
 import random
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +16,7 @@ from scaler.settings import WorldEndpointSettings, WorldSettings
 from scaler.world.agenda import Agenda
 from scaler.world.billing import Bill
 from scaler.world.catalog import HARDWARE, MODELS, ZONES, Hardware
-from scaler.world.endpoint import RUNNING, Endpoint, Identity
+from scaler.world.endpoint import RUNNING, Api, Endpoint, Identity
 from scaler.world.fleet import Site
 from scaler.world.refusals import Invalid, NotFound
 from scaler.world.replica import Job
@@ -34,15 +34,25 @@ Availability = Literal["available", "insufficient", "unavailable"]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What an endpoint is created from. ``inactive_timeout_minutes``: 0 = never."""
+    """What an endpoint is created from.
+
+    inactive_timeout_minutes: 0 = never
+    zones:                    where its replicas may stand; none named = anywhere
+    speculation:              whether a draft model guesses ahead
+    api, id, name:            v2 gives its deployments ids and names of its own; a v1 endpoint's are made up
+    """
 
     model: str
     hardware: str
     bounds: Bounds
     display_name: str | None = None
     inactive_timeout_minutes: int = DEFAULT_TIMEOUT_MINUTES
-    zone: str | None = None
+    zones: tuple[str, ...] = ()
     start: bool = True
+    speculation: bool = False
+    api: Api = "v1"
+    id: str | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +120,9 @@ class Platform:
             return "unavailable"
         return "available" if self._stock.free(hardware_id) else "insufficient"
 
-    def free(self, hardware_id: str) -> int:
-        """Replicas of this hardware that could be placed."""
-        return self._stock.free(hardware_id)
+    def free(self, hardware_id: str, zones: Collection[str] = ()) -> int:
+        """Replicas of this hardware that could be placed in one of ``zones``; none named = anywhere."""
+        return self._stock.free(hardware_id, zones)
 
     def cost(self, endpoint_id: str, now: float) -> float:
         """Dollars spent on the endpoint, every started minute of every replica. Raises `NotFound`."""
@@ -132,7 +142,7 @@ class Platform:
     def create(self, wish: Wish, now: float) -> Endpoint:
         """A new endpoint: PENDING, or STOPPED if so wished. Raises `Invalid` or `NotFound`."""
         self.advance(now)
-        endpoint = self._add(wish, None)
+        endpoint = self._add(wish)
         if wish.start:
             endpoint.start(now, after=self._settings.placement_seconds)
             self.advance(now)
@@ -208,11 +218,14 @@ class Platform:
 
     # What clients do
 
-    def submit(self, name: str, input_tokens: int, output_tokens: int, now: float) -> Job:
-        """Send a request to the endpoint of this name or id. Raises `NotFound`, `NotRunning` or `Overloaded`."""
+    def submit(self, name: str, input_tokens: int, output_tokens: int, now: float, prompt: bytes | None = None) -> Job:
+        """Send a request to the endpoint of this name or id. Raises `NotFound`, `NotRunning` or `Overloaded`.
+
+        Most of the prefill is spared when ``prompt``, a key of the request's text, was seen before; None is a text like no other.
+        """
         self.advance(now)
         endpoint = self._by_name.get(name) or self._find(name)
-        return endpoint.submit(input_tokens, output_tokens, now)
+        return endpoint.submit(input_tokens, output_tokens, now, prompt)
 
     def cancel(self, job: Job, now: float) -> None:
         """The client of this request is gone; harmless when it has ended."""
@@ -229,16 +242,16 @@ class Platform:
             raise NotFound(f"Endpoint not found: {endpoint_id}")
         return endpoint
 
-    def _add(self, wish: Wish, endpoint_id: str | None) -> Endpoint:
+    def _add(self, wish: Wish) -> Endpoint:
         hardware = _fitting_hardware(wish)
-        _check(wish.bounds)
+        _check(wish.bounds, least_maximum=1 if wish.api == "v1" else 0)
         if len(self._by_id) >= MAX_ENDPOINTS:
             raise Invalid(f"There are {MAX_ENDPOINTS} endpoints already; delete one first")
-        if endpoint_id in self._by_id:
-            raise Invalid(f"Endpoint {endpoint_id} stands twice")
+        if wish.id in self._by_id:
+            raise Invalid(f"Endpoint {wish.id} stands twice")
         made_up = f"endpoint-{uuid.UUID(int=self._names.getrandbits(128), version=4)}"
-        name = f"{self._settings.owner}/{wish.model}-{self._names.getrandbits(32):08x}"
-        identity = Identity(endpoint_id or made_up, name, wish.model, hardware, wish.zone, self.now)
+        name = wish.name or f"{self._settings.owner}/{wish.model}-{self._names.getrandbits(32):08x}"
+        identity = Identity(wish.id or made_up, name, wish.model, hardware, wish.zones, self.now, wish.speculation, wish.api)
         self._created += 1
         seed = f"{self._settings.seed}/{self._created}"
         endpoint = Endpoint(identity, wish.bounds, wish.inactive_timeout_minutes, site=self._site, seed=seed)
@@ -254,8 +267,10 @@ class Platform:
             Bounds(settings.min_replicas, settings.max_replicas),
             settings.display_name,
             settings.inactive_timeout_minutes,
+            speculation=settings.speculative_decoding,
+            id=settings.id,
         )
-        endpoint = self._add(wish, settings.id)
+        endpoint = self._add(wish)
         if settings.state == "STARTED":
             endpoint.start(self.now)
             self.advance(self.now)
@@ -278,8 +293,9 @@ def _fitting_hardware(wish: Wish) -> Hardware:
         raise Invalid(f"Invalid hardware provided: {wish.hardware!r}; check the hardware API for the options of {wish.model}")
     if wish.hardware not in MODELS[wish.model]:
         raise NotFound(f"Hardware {wish.hardware} is not available for this model; check the hardware API for the options of {wish.model}")
-    if wish.zone is not None and wish.zone not in ZONES:
-        raise Invalid(f"Unknown availability zone {wish.zone!r}; expected one of {', '.join(ZONES)}")
+    for zone in wish.zones:
+        if zone not in ZONES:
+            raise Invalid(f"Unknown availability zone {zone!r}; expected one of {', '.join(ZONES)}")
     return HARDWARE[wish.hardware]
 
 

@@ -1,5 +1,7 @@
 """What a request asks for: model, tokens in and out, streamed or not."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +20,17 @@ OUTPUT_HEADER = b"x-world-output-tokens"
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A request in the world's terms; ``finish_reason`` is how the answer will end."""
+    """A request in the world's terms.
+
+    ``finish_reason`` is how the answer will end; equal texts have equal keys, and one whose length is only claimed has none.
+    """
 
     model: str
     input_tokens: int
     output_tokens: int
     streamed: bool
     finish_reason: str
+    key: bytes | None = None
 
 
 def read_prompt(kind: Kind, body: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Prompt:
@@ -32,7 +38,12 @@ def read_prompt(kind: Kind, body: Mapping[str, Any], headers: Mapping[bytes, byt
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise Invalid("Missing required parameter: 'model'")
-    input_tokens = _header(headers, INPUT_HEADER) or _tokens_in(kind, body)
+    claimed = _header(headers, INPUT_HEADER)
+    try:
+        input_tokens = claimed or _tokens_in(kind, body)
+        key = None if claimed else _key(kind, body)
+    except RecursionError as error:
+        raise Invalid("The request is nested too deeply") from error
     if input_tokens > MAX_TOKENS:
         raise Invalid(f"The request has {input_tokens} input tokens, the limit is {MAX_TOKENS}")
     if kind == "embedding":
@@ -45,6 +56,7 @@ def read_prompt(kind: Kind, body: Mapping[str, Any], headers: Mapping[bytes, byt
         min(wanted, limit),
         streamed=_streamed(body),
         finish_reason="length" if limit < wanted else "stop",
+        key=key,
     )
 
 
@@ -56,6 +68,14 @@ def embedding_inputs(body: Mapping[str, Any]) -> list[object]:
     if isinstance(given, str | list) and given:
         return [given]
     raise Invalid("Missing required parameter: 'input'")
+
+
+def _key(kind: Kind, body: Mapping[str, Any]) -> bytes | None:
+    """The same for the same text; embeddings have no prefill worth keeping."""
+    if kind == "embedding":
+        return None
+    text = body["messages" if kind == "chat" else "prompt"]
+    return hashlib.blake2b(json.dumps(text).encode(), digest_size=16).digest()
 
 
 def _header(headers: Mapping[bytes, bytes], name: bytes) -> int | None:

@@ -29,3 +29,15 @@ class Overloaded(Refused):
     """The endpoint's queue is full; later may be better."""
 
     code = "overloaded"
+
+
+class Conflict(Refused):
+    """A name is taken, a version is stale, or something has to happen first."""
+
+    code = "conflict"
+
+
+class Unroutable(Refused):
+    """No ready replica stands behind the name."""
+
+    code = "routing_error"

@@ -27,6 +27,9 @@ class JobState(StrEnum):
     FAILED = "failed"
 
 
+REFERENCE_MEMORY = 160
+"""GB of GPU memory (two H100) on which a replica has the settings' slots."""
+
 OPEN = frozenset({JobState.QUEUED, JobState.RUNNING})
 
 
@@ -50,14 +53,15 @@ class Performance:
 
     @classmethod
     def of(cls, settings: ReplicaSettings, hardware: Hardware) -> "Performance":
-        """The settings' seconds are those of hardware with speed 1."""
-        share = settings.slowdown / max(1, settings.slots - 1)
+        """The settings' seconds and slots are those of hardware with speed 1; slots grow with memory, for that is where requests live."""
+        slots = max(1, round(settings.slots * hardware.memory / REFERENCE_MEMORY))
+        share = settings.slowdown / max(1, slots - 1)
         return cls(
-            slots=settings.slots,
+            slots=slots,
             prefill=settings.ttft_seconds / hardware.speed,
             per_input_token=settings.seconds_per_input_token / hardware.speed,
             per_output_token=settings.seconds_per_output_token / hardware.speed,
-            speeds=(1.0, *(1 / (1 + share * others) for others in range(settings.slots))),
+            speeds=(1.0, *(1 / (1 + share * others) for others in range(slots))),
         )
 
 
@@ -65,17 +69,19 @@ class Job:
     """A request that was accepted: it waits, runs and ends exactly once.
 
     All instants are seconds of the world; ``first_token_at`` and ``finished_at`` are None until they have come. ``notify`` is called
-    at the first token and at the end.
+    at the first token and at the end. ``pace`` multiplies the time per output token; ``cached_tokens`` of the input cost no time.
     """
 
     __slots__ = (
         "arrived_at",
+        "cached_tokens",
         "endpoint_id",
         "finished_at",
         "first_token_at",
         "input_tokens",
         "notify",
         "output_tokens",
+        "pace",
         "replica",
         "started_at",
         "state",
@@ -83,11 +89,15 @@ class Job:
         "v_first",
     )
 
-    def __init__(self, endpoint_id: str, input_tokens: int, output_tokens: int, now: float) -> None:
+    def __init__(
+        self, endpoint_id: str, input_tokens: int, output_tokens: int, now: float, *, pace: float = 1.0, cached_tokens: int = 0
+    ) -> None:
         """Accepted ``now``, and not yet on a replica."""
         self.endpoint_id = endpoint_id
         self.input_tokens = input_tokens
         self.output_tokens = output_tokens
+        self.pace = pace
+        self.cached_tokens = cached_tokens
         self.arrived_at = now
         self.state = JobState.QUEUED
         self.notify: Callable[[], None] | None = None
@@ -108,13 +118,13 @@ class Job:
         if self.replica is None or self.first_token_at is None:
             return self.tokens_at_end
         progress = self.replica.progress(now) - self.v_first
-        return min(self.output_tokens, 1 + int(progress / self.replica.performance.per_output_token + ROUNDING))
+        return min(self.output_tokens, 1 + int(progress / (self.pace * self.replica.performance.per_output_token) + ROUNDING))
 
     def token_due(self, token: int, now: float) -> float | None:
         """When output token number ``token`` (from 1) will be out if the load stays as it is; None while it waits or after its end."""
         if self.replica is None:
             return None
-        target = self.v_first + (token - 1) * self.replica.performance.per_output_token
+        target = self.v_first + (token - 1) * self.pace * self.replica.performance.per_output_token
         return now + max(0.0, target - self.replica.progress(now)) / self.replica.speed
 
     def end(self, state: JobState, now: float) -> None:
@@ -134,16 +144,35 @@ ROUNDING = 1e-9
 
 
 class Replica:
-    """Boots, serves up to ``slots`` requests at once, drains. ``due`` is its event on the agenda, kept by the endpoint."""
+    """Boots, serves up to ``slots`` requests at once, drains.
 
-    __slots__ = ("_heap", "_order", "_updated", "_v", "due", "in_flight", "number", "performance", "placed_at", "ready_at", "state")
+    ``due`` is its event on the agenda, kept by the endpoint; ``released_at`` is when its hardware was given back, or None.
+    """
 
-    def __init__(self, number: int, performance: Performance, placed_at: float, ready_at: float) -> None:
-        """Placed at ``placed_at``, able to serve from ``ready_at``."""
+    __slots__ = (
+        "_heap",
+        "_order",
+        "_updated",
+        "_v",
+        "due",
+        "in_flight",
+        "number",
+        "performance",
+        "placed_at",
+        "ready_at",
+        "released_at",
+        "state",
+        "zone",
+    )
+
+    def __init__(self, number: int, performance: Performance, placed_at: float, ready_at: float, zone: str = "") -> None:
+        """Placed in ``zone`` at ``placed_at``, able to serve from ``ready_at``."""
         self.number = number
         self.performance = performance
         self.placed_at = placed_at
         self.ready_at = ready_at
+        self.released_at: float | None = None
+        self.zone = zone
         self.state = ReplicaState.STARTING
         self.in_flight = 0
         self.due: Event | None = None
@@ -175,7 +204,7 @@ class Replica:
             self._heap.clear()
         self.in_flight += 1
         job.replica, job.started_at, job.state = self, now, JobState.RUNNING
-        job.v_first = self._v + self.performance.prefill + job.input_tokens * self.performance.per_input_token
+        job.v_first = self._v + self.performance.prefill + (job.input_tokens - job.cached_tokens) * self.performance.per_input_token
         heapq.heappush(self._heap, (job.v_first, next(self._order), job))
 
     def leave(self, job: Job, state: JobState, now: float) -> None:
@@ -204,7 +233,7 @@ class Replica:
         self._v = v
         if job.first_token_at is None:
             job.first_token_at = now
-            heapq.heapreplace(self._heap, (v + job.output_tokens * self.performance.per_output_token, order, job))
+            heapq.heapreplace(self._heap, (v + job.output_tokens * job.pace * self.performance.per_output_token, order, job))
             if job.notify is not None:
                 job.notify()
             return None

@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.types import Receive, Send
 
-from scaler.world.refusals import Invalid, NotFound, NotRunning, Overloaded, Refused
+from scaler.world.refusals import Conflict, Invalid, NotFound, NotRunning, Overloaded, Refused, Unroutable
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
-STATUS = {NotFound: 404, Invalid: 400, NotRunning: 400, Overloaded: 503}
+STATUS = {NotFound: 404, Invalid: 400, NotRunning: 400, Overloaded: 503, Conflict: 409, Unroutable: 503}
 RETRY_AFTER_SECONDS = 1
 """What an overloaded endpoint asks for."""
 UNAUTHORIZED = 401
@@ -56,7 +56,11 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 async def read_as(shape: type[Shape], receive: Receive, limit: int) -> Shape:
     """The body as this model. Raises `Invalid`, `TooLarge` or `ClientGone`."""
-    body = read_object(await read_body(receive, limit))
+    return shaped(shape, read_object(await read_body(receive, limit)))
+
+
+def shaped(shape: type[Shape], body: dict[str, Any]) -> Shape:
+    """The object as this model. Raises `Invalid`."""
     try:
         return shape.model_validate(body)
     except ValidationError as error:
@@ -80,14 +84,16 @@ def status_of(refusal: Refused) -> int:
     return 413 if isinstance(refusal, TooLarge) else STATUS[type(refusal)]
 
 
-def headers_of(status: int) -> list[tuple[bytes, bytes]]:
-    """Extra headers of an error."""
-    return [(b"retry-after", b"%d" % RETRY_AFTER_SECONDS)] if status in (429, 503) else []
+def headers_of(status: int, retry_after: int | None = None) -> list[tuple[bytes, bytes]]:
+    """Extra headers of an error; ``retry_after`` in seconds, by default what an overloaded endpoint asks for."""
+    if retry_after is None and status in (429, 503):
+        retry_after = RETRY_AFTER_SECONDS
+    return [] if retry_after is None else [(b"retry-after", b"%d" % retry_after)]
 
 
-async def send_json(send: Send, status: int, value: object) -> None:
-    """A complete JSON response."""
-    await send_bytes(send, status, dump(value), b"application/json")
+async def send_json(send: Send, status: int, value: object, *, retry_after: int | None = None) -> None:
+    """A complete JSON response; ``retry_after`` as in `headers_of`."""
+    await send_bytes(send, status, dump(value), b"application/json", retry_after=retry_after)
 
 
 async def send_refusal(send: Send, refusal: Refused) -> None:
@@ -96,8 +102,8 @@ async def send_refusal(send: Send, refusal: Refused) -> None:
     await send_json(send, status, error_object(status, str(refusal), refusal.code))
 
 
-async def send_bytes(send: Send, status: int, body: bytes, content_type: bytes) -> None:
-    """A complete response of any type."""
-    headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *headers_of(status)]
+async def send_bytes(send: Send, status: int, body: bytes, content_type: bytes, *, retry_after: int | None = None) -> None:
+    """A complete response of any type; ``retry_after`` as in `headers_of`."""
+    headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *headers_of(status, retry_after)]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

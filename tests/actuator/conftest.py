@@ -41,7 +41,7 @@ class Platform:
 
     ``faults`` are used up one per PATCH: "drop", "hang", "garbage", "lie" and "500" strike after the call was committed (a lie is a
     200 for something that was not done), with "-before" instead of it; any other number is a refusal with that status.
-    ``deaf`` lets GETs fail.
+    ``deaf`` lets GETs fail. ``aside`` are the answers to everything else, and ``asked`` what came of it.
     """
 
     endpoint: dict[str, Any] = field(default_factory=start_of_life)
@@ -54,6 +54,9 @@ class Platform:
     committed: asyncio.Event = field(default_factory=asyncio.Event)
     on_patch: Callable[[], Awaitable[object]] | None = None
     origin: str = ""
+    code: str = "no"
+    aside: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -61,9 +64,13 @@ class Platform:
             length = next((int(line[15:]) for line in head.lower().split("\r\n") if line.startswith("content-length:")), 0)
             body = json.loads(await reader.readexactly(length)) if length else {}
             method, path, _ = head.split("\r\n")[0].split(" ")
-            assert path == f"/v1/endpoints/{self.endpoint['id']}"
-            self.calls.append(method)
-            status, content = self._get() if method == "GET" else await self._patch(body)
+            if f"{method} {path}" in self.aside:
+                self.asked.append(f"{method} {path}")
+                status, content = self.aside[f"{method} {path}"]
+            else:
+                assert path == f"/v1/endpoints/{self.endpoint['id']}"
+                self.calls.append(method)
+                status, content = self._get() if method == "GET" else await self._patch(body)
             fields = {"content-length": str(len(content)), "connection": "close", **self.headers}
             writer.write(
                 f"HTTP/1.1 {status} -\r\n".encode() + "".join(f"{k}: {v}\r\n" for k, v in fields.items()).encode() + b"\r\n" + content
@@ -85,7 +92,7 @@ class Platform:
         fault = self.faults.pop(0) if self.faults else ""
         name, _, before = fault.partition("-")
         if name.isdigit() and name != "500":
-            return int(name), json.dumps({"error": {"message": f"No. Your key {KEY} is bad.", "type": "x", "code": "no"}}).encode()
+            return int(name), json.dumps({"error": {"message": f"No. Your key {KEY} is bad.", "type": "x", "code": self.code}}).encode()
         if not before and name != "lie":
             self._commit(body)
         if self.on_patch:

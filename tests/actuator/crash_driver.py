@@ -17,7 +17,7 @@ from scaler.actuator import Actuator
 from scaler.clock import SystemClock
 from scaler.model import Bounds, Decision, Power
 from scaler.providers import open_reader
-from scaler.providers.together_v1_writer import open_writer
+from scaler.providers.auto_writer import open_writer
 from scaler.settings import EndpointSettings, ProviderSettings, Settings
 from scaler.store.sqlite import SqliteStore
 
@@ -49,7 +49,8 @@ async def main(base_url: str, directory: Path, step: str) -> None:
         pause_file=directory / "paused",
     )
     store = await SqliteStore.open(directory / "scaler.db", time.time())
-    reader, writer = open_reader(settings.provider), open_writer(settings.provider)
+    reader = open_reader(settings.provider)
+    writer = open_writer(settings.provider, reader)
     parts = {"reader": reader, "writer": writer, "store": store}
     mortal: dict[str, Any] = {name: Mortal(name, part, step) for name, part in parts.items()}
     actuator = Actuator(settings, mortal["reader"], mortal["writer"], mortal["store"], SystemClock())

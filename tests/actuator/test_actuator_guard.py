@@ -43,17 +43,19 @@ CIRCUMSTANCES = st.builds(
     decision_age=st.sampled_from([0.0, 29.9, 30.0, 30.1, -30.0, -30.1]),
     actions_last_hour=st.integers(0, 6),
     back_off_seconds=st.sampled_from([-5.0, 0.0, 0.1]),
+    stop_is_final=st.sampled_from([None, "because"]),
 )
 
 
 @settings(max_examples=1000)
-@given(action=ACTIONS, now=CIRCUMSTANCES, allow_stop=st.booleans())
-def test_the_gate_opens_exactly_when_nothing_at_all_speaks_against_it(action: Action, now: Circumstances, allow_stop: bool) -> None:  # noqa: FBT001 (a drawn value)
-    endpoint = EndpointSettings(id="endpoint-1", min_replicas=1, max_replicas=4, idle=IdleSettings(allow_stop=allow_stop))
+@given(action=ACTIONS, now=CIRCUMSTANCES, idle=st.builds(IdleSettings, allow_stop=st.booleans(), allow_irreversible_stop=st.booleans()))
+def test_the_gate_opens_exactly_when_nothing_at_all_speaks_against_it(action: Action, now: Circumstances, idle: IdleSettings) -> None:
+    endpoint = EndpointSettings(id="endpoint-1", min_replicas=1, max_replicas=4, idle=idle)
     stop = action.kind is ActionKind.STOP
     expected = [
         action.endpoint_id == "endpoint-1",
-        allow_stop or not stop,
+        idle.allow_stop or not stop,
+        idle.allow_irreversible_stop or not stop or now.stop_is_final is None,
         stop or 1 <= action.bounds.min_replicas <= action.bounds.max_replicas <= 4,
         stop or action.inactive_timeout_minutes >= 0,
         not now.dry_run,
@@ -146,8 +148,11 @@ def test_a_plan_is_due_complete_and_leads_where_it_should(  # noqa: PLR0917 (dra
     assert [action] == ([Action(due[0], observed.id, bounds, timeout)] if due else [None])
 
 
+CHANGES = sorted(set(ActionKind) - {ActionKind.CREATE})
+
+
 @settings(max_examples=500)
-@given(observed=ENDPOINTS, bounds=BOUNDS, timeout=st.integers(0, 2), kind=st.sampled_from(ActionKind), before=st.none() | BOUNDS)
+@given(observed=ENDPOINTS, bounds=BOUNDS, timeout=st.integers(0, 2), kind=st.sampled_from(CHANGES), before=st.none() | BOUNDS)
 def test_a_lost_call_counts_as_applied_only_on_evidence(
     observed: Endpoint, bounds: Bounds, timeout: int, kind: ActionKind, before: Bounds | None
 ) -> None:

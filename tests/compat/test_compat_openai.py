@@ -1,17 +1,44 @@
-"""The openai package against the world."""
+"""The openai package against the world, directly and through scaler's proxy."""
 
+import contextlib
 from collections.abc import AsyncIterator
+from time import monotonic
 
+import httpx
 import openai
 import pytest
+from pydantic import SecretStr
+
+from scaler.proxy.meter import Meter
+from scaler.proxy.routes import Route, RouteTable
+from scaler.proxy.server import Proxy
+from scaler.settings import ProxySettings
 
 MODEL = "endpoint-ready"
 
 
-@pytest.fixture
-async def client(emulator_url: str) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=emulator_url, api_key="test", max_retries=0, timeout=30) as made:
-        yield made
+@contextlib.asynccontextmanager
+async def scaler_before(upstream: str) -> AsyncIterator[str]:
+    """The base URL of a proxy that knows the ready endpoint."""
+    async with httpx.AsyncClient(base_url=upstream, headers={"authorization": "Bearer test"}) as client:
+        name: str = (await client.get(f"/endpoints/{MODEL}")).json()["name"]
+    meter = Meter(monotonic)
+    proxy = Proxy(ProxySettings(listen="127.0.0.1:0"), upstream, SecretStr("test"), meter)
+    proxy.set_routes(RouteTable.of([Route("chat", name, frozenset({MODEL}))]))
+    await proxy.start()
+    try:
+        yield "http://{}:{}/v1".format(*proxy.addresses[0])
+        reading = meter.read("chat")
+        assert reading.in_flight == 0
+    finally:
+        proxy.close()
+
+
+@pytest.fixture(params=["directly", "through scaler"])
+async def client(request: pytest.FixtureRequest, emulator_url: str) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with contextlib.AsyncExitStack() as stack:
+        base = await stack.enter_async_context(scaler_before(emulator_url)) if request.param == "through scaler" else emulator_url
+        yield await stack.enter_async_context(openai.AsyncOpenAI(base_url=base, api_key="test", max_retries=0, timeout=30))
 
 
 async def test_chat(client: openai.AsyncOpenAI) -> None:
@@ -55,11 +82,14 @@ async def test_embeddings_in_the_clients_own_encoding(client: openai.AsyncOpenAI
 
 async def test_models(client: openai.AsyncOpenAI) -> None:
     listed = [model async for model in client.models.list()]
-    assert any(model.id.startswith("tester/mistralai/") for model in listed)
+    assert listed
+    assert all(model.object == "model" for model in listed)
+    first = await client.completions.create(model=listed[0].id, prompt="x", max_tokens=1)
+    assert first.choices[0].text == " tok"
 
 
 async def test_errors_are_the_clients_own_classes(client: openai.AsyncOpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match="Endpoint not found"):
+    with pytest.raises(openai.NotFoundError, match=r"nobody|not found"):
         await client.completions.create(model="nobody", prompt="x")
     with pytest.raises(openai.BadRequestError, match="max_tokens"):
         await client.completions.create(model=MODEL, prompt="x", max_tokens=0)

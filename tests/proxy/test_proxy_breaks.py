@@ -74,6 +74,33 @@ async def test_a_client_that_leaves_takes_its_request_with_it(build: Build, scri
 
 
 @LEAVE
+async def test_a_client_that_leaves_is_noticed_whatever_it_said_after_its_last_request(build: Build, leave: Leave) -> None:
+    house = await build(hold_back)
+    client = await house.client()
+    await client.send(request(fields=b"Connection: close\r\n") + request() + b"and so on")
+    await until(lambda: house.upstream.requests)
+    leave(client)
+    await until(lambda: house.reading.in_flight == 0, AT_ONCE)
+    assert house.reading.arrivals == 1
+
+
+async def test_a_client_that_neither_reads_nor_stays_is_not_waited_for(build: Build) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.request()
+        await visit.send(STREAM_HEAD)
+        while True:
+            await visit.send(chunk(b"x" * 100_000))
+
+    house = await build(script)
+    client = await house.client()
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # (a WriteTransport that also reads)
+    await client.send(request())
+    await until(lambda: next(iter(house.proxy._context.connections)).writing_paused)
+    half_close(client)
+    await until(lambda: house.reading.in_flight == 0, AT_ONCE)
+
+
+@LEAVE
 async def test_a_client_that_leaves_while_we_connect_is_not_connected_for(
     build: Build, monkeypatch: pytest.MonkeyPatch, leave: Leave
 ) -> None:

@@ -171,6 +171,12 @@ async def test_nothing_else_is_served(house: House, line: bytes, status: int, al
     assert house.upstream.visits == []
 
 
+@pytest.mark.parametrize("target", [b"http://proxy/v1/completions", b"*", b"proxy:80"])
+async def test_a_target_that_is_no_path_is_refused_as_such(house: House, target: bytes) -> None:
+    got = await (await house.client()).ask(b"%b %b HTTP/1.1\r\nHost: x\r\n\r\n" % (b"CONNECT" if b":80" in target else b"OPTIONS", target))
+    assert (got.status, got.code) == (400, "invalid_request")
+
+
 async def test_a_head_request_gets_no_body_even_when_refused(house: House) -> None:
     client = await house.client()
     await client.send(b"HEAD /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -67,6 +67,13 @@ def test_a_place_that_is_none() -> None:
         ProxySettings(upstream="http://example.com/v1")
 
 
+@pytest.mark.parametrize("key", ["line\nfeed", "k\u00e9y", "k\0y"])
+def test_a_key_that_cannot_stand_in_a_head_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(ValueError, match="printable") as refused:
+        Origin("https://example.com", SecretStr(key))
+    assert key not in str(refused.value)
+
+
 # Draining
 
 

@@ -432,7 +432,7 @@ def test_zero_bounds_may_come_with_a_stop(make_settings: MakeSettings) -> None:
         (Wish("no/such", H100, Bounds(1, 1)), NotFound, "no/such"),
         (Wish(MODEL, "9x_abacus", Bounds(1, 1)), Invalid, "check the hardware API"),
         (Wish(MODEL, "1x_nvidia_a100_80gb_pcie", Bounds(1, 1)), NotFound, "not available for this model"),
-        (Wish(MODEL, H100, Bounds(1, 1), zone="mars-1a"), Invalid, "us-central-4b"),
+        (Wish(MODEL, H100, Bounds(1, 1), zones=("mars-1a",)), Invalid, "us-central-4b"),
         (Wish(MODEL, H100, Bounds(2, 1)), Invalid, "min_replicas"),
     ],
 )

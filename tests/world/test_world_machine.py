@@ -9,6 +9,8 @@ from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, 
 
 from scaler.model import Bounds, EndpointState
 from scaler.settings import ColdStartSettings, NativeAutoscalerSettings, ReplicaSettings, WorldSettings
+from scaler.world.catalog import ZONES
+from scaler.world.endpoint import Api
 from scaler.world.platform import Change, Platform, Wish
 from scaler.world.refusals import Refused
 from scaler.world.replica import Job, JobState, ReplicaState
@@ -40,10 +42,23 @@ class WorldMachine(RuleBasedStateMachine):
         self.cost = 0.0
         self.accepted: list[Job] = []
         self.ends: dict[int, int] = {}
+        self.stock = dict.fromkeys(HARDWARE, STOCK)
 
-    @rule(target=endpoints, hardware=st.sampled_from(HARDWARE), pair=bounds, start=st.booleans(), timeout=st.sampled_from((0, 1, 5)))
-    def create(self, hardware: str, pair: tuple[int, int], timeout: int, *, start: bool) -> str:
-        wish = Wish(MODEL, hardware, Bounds(*pair), inactive_timeout_minutes=timeout, start=start)
+    @rule(
+        target=endpoints,
+        hardware=st.sampled_from(HARDWARE),
+        pair=bounds,
+        timeout=st.sampled_from((0, 1, 5)),
+        zones=st.sampled_from(((), ZONES[:1], ZONES[2:4])),
+        api=st.sampled_from(("v1", "v2")),
+        start=st.booleans(),
+        speculation=st.booleans(),
+    )
+    def create(
+        self, hardware: str, pair: tuple[int, int], timeout: int, zones: tuple[str, ...], api: Api, *, start: bool, speculation: bool
+    ) -> str:
+        bounds = Bounds(*pair)
+        wish = Wish(MODEL, hardware, bounds, None, timeout, zones, start=start, speculation=speculation, api=api)
         return self.platform.create(wish, self.now).identity.id
 
     @rule(seconds=st.floats(0, 400))
@@ -65,7 +80,7 @@ class WorldMachine(RuleBasedStateMachine):
         accepted = []
         for _ in range(count):
             try:
-                job = self.platform.submit(endpoint, 10, tokens, self.now)
+                job = self.platform.submit(endpoint, 10, tokens, self.now, b"key")
             except Refused:
                 break
             job.notify = lambda job=job: self._heard(job)
@@ -99,6 +114,23 @@ class WorldMachine(RuleBasedStateMachine):
     def break_down(self, endpoint: str) -> None:
         self._quietly(lambda: self.platform.fail(endpoint, self.now))
 
+    @rule(endpoint=endpoints)
+    def lose_replica(self, endpoint: str) -> None:
+        self._quietly(lambda: self.platform.lose_replica(endpoint, self.now))
+
+    @rule(endpoint=endpoints, count=st.integers(0, 2))
+    def fail_next_starts(self, endpoint: str, count: int) -> None:
+        self._quietly(lambda: self.platform.fail_next_starts(endpoint, count, self.now))
+
+    @rule(factor=st.sampled_from((0.5, 1.0, 4.0)))
+    def slow_starts(self, factor: float) -> None:
+        self.platform.slow_starts(factor)
+
+    @rule(hardware=st.sampled_from(HARDWARE), replicas=st.integers(0, STOCK))
+    def set_stock(self, hardware: str, replicas: int) -> None:
+        self.platform.set_stock(hardware, replicas, self.now)
+        self.stock[hardware] = replicas
+
     @rule(endpoint=consumes(endpoints))
     def delete(self, endpoint: str) -> None:
         self._quietly(lambda: self.platform.delete(endpoint, self.now))
@@ -115,14 +147,14 @@ class WorldMachine(RuleBasedStateMachine):
             fleet = endpoint.fleet
             placed[endpoint.identity.hardware.id] += len(fleet.replicas)
             assert fleet.size <= endpoint.bounds.max_replicas
-            assert all(0 <= replica.in_flight <= SLOTS for replica in fleet.replicas)
+            assert all(0 <= replica.in_flight <= replica.performance.slots for replica in fleet.replicas)
             assert len(endpoint.queue) <= QUEUE
             assert endpoint.in_flight == sum(replica.in_flight for replica in fleet.replicas)
             if endpoint.state in (EndpointState.STOPPED, EndpointState.ERROR, EndpointState.PENDING):
                 assert fleet.count(ReplicaState.READY) == fleet.count(ReplicaState.STARTING) == 0
         for hardware, count in placed.items():
             assert count <= STOCK
-            assert self.platform.free(hardware) == STOCK - count
+            assert self.platform.free(hardware) == max(0, self.stock[hardware] - count)
 
     @invariant()
     def nobody_waits_beside_a_free_slot(self) -> None:
@@ -149,7 +181,7 @@ class WorldMachine(RuleBasedStateMachine):
         for job in self.accepted:
             assert job.state in (JobState.DONE, JobState.CANCELLED, JobState.FAILED)
             assert self.ends[id(job)] == 1
-        assert [self.platform.free(hardware) for hardware in HARDWARE] == [STOCK, STOCK]
+        assert [self.platform.free(hardware) for hardware in HARDWARE] == list(self.stock.values())
 
 
 WorldMachine.TestCase.settings = hypothesis_settings(max_examples=40, stateful_step_count=30, deadline=None)

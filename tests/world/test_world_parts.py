@@ -64,10 +64,10 @@ def test_rounding_errors_of_an_instant_are_no_started_minute() -> None:
 
 def test_stock_never_goes_below_nothing() -> None:
     stock = Stock({"rare": 1})
-    stock.take("rare")
+    zone = stock.take("rare")
     with pytest.raises(RuntimeError, match="no rare left"):
         stock.take("rare")
-    stock.give("rare")
+    stock.give("rare", zone)
     assert (stock.free("rare"), stock.total("rare"), stock.free("common")) == (1, 1, 64)
 
 
