@@ -13,13 +13,14 @@ COMPILE := $(UV) pip compile --quiet $(UV_FLAGS) --universal --python-version 3.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test lint bench compat-table lock clean
 
 help:
 	@echo "make demo   see it work against a platform in a box; no account, no cost"
 	@echo "make test   everything that must hold: lint, types, layers, tests"
 	@echo "make lint   only the first three"
 	@echo "make bench  what the proxy costs, measured"
+	@echo "make compat-table   run the Together clients' commands and write docs/together-clients.md"
 	@echo "make lock   resolve requirements/*.txt again (UV_FLAGS=--upgrade: newest versions)"
 	@echo "make clean  remove $(VENV) and caches"
 
@@ -38,6 +39,9 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python tests/bench/bench_proxy.py
+
+compat-table: $(VENV)/.dev
+	COMPAT_TABLE=write $(BIN)/python -m pytest tests/compat/test_compat_together_commands.py
 
 lock: $(UV)
 	$(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt >/dev/null
