@@ -26,6 +26,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 PREFIX = "SCALER_"
 MAX_PORT = 65535
+RESERVED_KEY = "other"
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -542,6 +543,8 @@ class Settings(BaseSettings):
     def _names_are_unique(self) -> Self:
         seen: dict[str, str] = {}
         for key, endpoint in self.endpoints.items():
+            if key == RESERVED_KEY:
+                raise ValueError(f"endpoints.{key}: expected another name; the metrics call unrouted requests so")
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", key):
                 raise ValueError(f"endpoints.{key}: expected a name of up to 63 letters, digits, '.', '_' and '-'")
             for name in {key, *endpoint.aliases, *filter(None, (endpoint.id, endpoint.name))}:
