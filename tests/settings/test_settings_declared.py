@@ -27,8 +27,8 @@ def test_a_declaration_needs_no_id_and_is_recognised_by_its_key(tmp_path: Path) 
     endpoint = load(write(tmp_path, GOOD)).endpoints["chat"]
     assert (endpoint.id, endpoint.zone, endpoint.speculative_decoding) == ("", None, False)
     assert display_name_of("chat", endpoint) == "scaler-chat"
-    two = GOOD + "  other: {create: true, model: org/m, hardware: 2x_gpu, display_name: other}\n"
-    assert display_name_of("other", load(write(tmp_path, two)).endpoints["other"]) == "other"
+    two = GOOD + "  second: {create: true, model: org/m, hardware: 2x_gpu, display_name: other}\n"
+    assert display_name_of("second", load(write(tmp_path, two)).endpoints["second"]) == "other"
 
 
 BAD = {

@@ -92,7 +92,7 @@ BAD = {
     "bad listen": (MINIMAL + "admin: {listen: '9090'}", "admin.listen: expected HOST:PORT"),
     "public admin without token": (MINIMAL + "admin: {listen: '0.0.0.0:9090'}", "admin.listen: 0.0.0.0 is not loopback"),
     "a reserved name": (MINIMAL.replace("chat:", "other:"), "endpoints.other: expected another name"),
-    "two endpoints, one id": (MINIMAL + "  other: {id: endpoint-1}\n", "'endpoint-1' already names endpoints.chat"),
+    "two endpoints, one id": (MINIMAL + "  second: {id: endpoint-1}\n", "'endpoint-1' already names endpoints.chat"),
     "panic longer than stable": (
         MINIMAL.replace("max_replicas: 4", "policy: {panic_window_seconds: 90}"),
         "endpoints.chat.policy: expected panic_window_seconds <= stable_window_seconds",
