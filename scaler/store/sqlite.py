@@ -27,7 +27,6 @@ DEADLINE_SECONDS = 10.0
 BUSY_SECONDS = 2.0
 MAX_WAITING = 64
 PRUNE_ROWS = 5000
-MAX_SEQ = 2**63 - 1
 
 FAULTS = {
     sqlite3.SQLITE_FULL: StoreFault.FULL,
@@ -59,7 +58,8 @@ LAST_CONFIRMED = """SELECT action FROM intents WHERE endpoint = ? AND kind IN (?
     AND EXISTS (SELECT 1 FROM outcomes WHERE intent_id = intents.id AND status = ?) ORDER BY id DESC LIMIT 1"""
 ACTIONS_SINCE = """SELECT count(*) FROM intents WHERE endpoint = ? AND at >= ?
     AND NOT EXISTS (SELECT 1 FROM outcomes WHERE intent_id = intents.id AND status = ?)"""
-FIRST_KEPT = "SELECT seq FROM decisions WHERE at >= ? ORDER BY seq LIMIT 1"
+FIRST_KEPT = """SELECT coalesce((SELECT seq FROM decisions WHERE at >= ? ORDER BY seq LIMIT 1), (SELECT max(seq) + 1 FROM decisions), 0)"""
+"""Where all are too old, or there are none, what is written from now on stays."""
 PRUNE = "DELETE FROM decisions WHERE seq IN (SELECT seq FROM decisions WHERE seq < ? ORDER BY seq LIMIT ?)"
 REMEMBER = """INSERT INTO endpoints (key, endpoint) VALUES (?, ?)
     ON CONFLICT (key) DO UPDATE SET endpoint = excluded.endpoint WHERE endpoint <> excluded.endpoint"""
@@ -247,8 +247,7 @@ class SqliteStore:
 
     async def prune(self, before: float) -> int:
         """Remove old decisions in portions, so that other calls come between; what stays has no gaps."""
-        kept = await self._read(FIRST_KEPT, (before,), _first)
-        first_kept: int = kept[0] if kept else MAX_SEQ
+        first_kept: int = (await self._read(FIRST_KEPT, (before,), _first))[0]
 
         def work() -> int:
             with self._transaction() as connection:

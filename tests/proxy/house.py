@@ -1,6 +1,7 @@
 """A proxy before a scripted upstream."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -49,7 +50,8 @@ async def leave(house: House) -> None:
         client.close()
     house.proxy.close()
     for visit in house.upstream.visits:
-        visit.writer.transport.abort()
+        with contextlib.suppress(AttributeError):  # asyncio 3.11 forgets its loop when a closing transport has flushed
+            visit.writer.transport.abort()
     await asyncio.sleep(0.01)
     assert house.reading.in_flight == 0
     assert house.reading.waiting == 0

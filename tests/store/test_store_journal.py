@@ -136,6 +136,18 @@ async def test_pruning_takes_the_oldest_and_leaves_no_gap(store: SqliteStore, no
     assert await store.record_decision(nouns.decision(2000.0), None, None) == 6
 
 
+@pytest.mark.parametrize("old", [0, 3])
+async def test_what_is_written_while_pruning_stays(store: SqliteStore, nouns: SimpleNamespace, old: int) -> None:
+    """The first decision of a daemon and its first pruning come at the same moment."""
+    for _ in range(old):
+        await store.record_decision(nouns.decision(1.0), None, None)
+    pruned, *_ = await asyncio.gather(
+        store.prune(before=10.0), *(store.record_decision(nouns.decision(20.0), None, None) for _ in range(5))
+    )
+    assert pruned == old
+    assert [row.seq for row in await store.decisions("chat", 10)] == list(range(old + 5, old, -1))
+
+
 async def test_pruning_in_portions_removes_all_that_is_due(
     store: SqliteStore, nouns: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
