@@ -18,16 +18,17 @@ def _bounds(fields: dict[str, Any]) -> str:
 
 
 def status(answer: dict[str, Any]) -> RenderableType:
-    """The answer of ``/status`` as a table, with the switches above it."""
+    """The answer of ``/status``: warnings, a table, and the last decision about each endpoint in words."""
     table = Table(title=f"scaler at {moment(answer['now'])} UTC", title_justify="left")
-    for name in ("endpoint", "state", "ready", "starting", "bounds", "in flight", "last decision", "cost so far"):
+    for name in ("endpoint", "state", "ready", "starting", "bounds", "in flight", "cost so far"):
         table.add_column(name)
     for key, fields in answer["endpoints"].items():
-        table.add_row(key, *(_row(fields) if "sentence" in fields else (fields["state"], *[""] * 6)))
+        table.add_row(key, *(_row(fields) if "sentence" in fields else (fields["state"], *[""] * 5)))
     warnings = [name for name, on in ((answer["paused"], answer["paused"]), ("dry run", answer["dry_run"])) if on]
     declared = answer["declared"].items()
     warnings += [f"{key} ({found['standing']}): {found['detail']}" for key, found in declared if found["standing"] != "settled"]
-    return Group(*(Text(f"! {warning}", style="bold yellow") for warning in warnings), table)
+    words = [Text(f"{key}: {fields['sentence']}") for key, fields in answer["endpoints"].items() if "sentence" in fields]
+    return Group(*(Text(f"! {warning}", style="bold yellow") for warning in warnings), table, *words)
 
 
 def _row(fields: dict[str, Any]) -> tuple[str, ...]:
@@ -38,7 +39,6 @@ def _row(fields: dict[str, Any]) -> tuple[str, ...]:
         str(fields["starting"]),
         _bounds(fields),
         str(sample.get("in_flight", "unknown")),
-        fields["sentence"],
         f"${fields['estimated_cost_dollars']:.2f} (estimate)",
     )
 

@@ -154,12 +154,16 @@ def _idle_stop(situation: Situation) -> Reason | None:
 
 def _stay(need: Need, fleet: Fleet, settings: EndpointSettings) -> Course:
     """What runs is what is needed, or as near to it as the configured bounds allow."""
-    why = f"{need.stable:.1f} requests in flight need {need.replicas} replicas; {fleet.total} are there."
+    why = f"{need.stable:.1f} requests in flight need {_replicas(need.replicas)}; there: {fleet.total}."
     steady = Reason(ReasonCode.STEADY, why, _figures(need, fleet))
     if need.replicas > settings.max_replicas:
         limit = Reason(ReasonCode.BOUNDED, f"max_replicas allows {settings.max_replicas}.", {"allowed": settings.max_replicas})
         return Course(fleet.total, (steady, limit), (Alternative(need.replicas, "limited by max_replicas"),), "max_replicas")
     return Course(fleet.total, (steady,), bound_by="min_replicas" if need.replicas < settings.min_replicas else None)
+
+
+def _replicas(count: int) -> str:
+    return "1 replica" if count == 1 else f"{count} replicas"
 
 
 def _figures(need: Need, fleet: Fleet) -> dict[str, float]:
@@ -188,7 +192,7 @@ def _up(need: Need, fleet: Fleet, settings: EndpointSettings) -> Course:
     code = ReasonCode.BURST if need.burst else ReasonCode.TRAFFIC_UP
     seen = f"{need.panic:.1f} requests in flight in a burst" if need.burst else f"{need.stable:.1f} requests in flight"
     reasons = (
-        Reason(code, f"{seen} need {wanted} replicas; {fleet.ready} serve and {fleet.starting} are starting.", _figures(need, fleet)),
+        Reason(code, f"{seen} need {_replicas(wanted)}; serving: {fleet.ready}, starting: {fleet.starting}.", _figures(need, fleet)),
     )
     if replicas == wanted:
         return Course(replicas, reasons)
@@ -207,7 +211,7 @@ def _down(situation: Situation, need: Need, fleet: Fleet, state: PolicyState) ->
         return Course(fleet.total, (objection,), (Alternative(target, objection.sentence),), objection.code.value)
     highest = max(replicas for _, replicas in state.needs)
     why = (
-        f"{need.stable:.1f} requests in flight need {need.replicas} replicas, never more than {highest} "
+        f"{need.stable:.1f} requests in flight need {_replicas(need.replicas)}, never more than {highest} "
         f"in the last {settings.policy.stabilization_seconds:.0f} s, and {target} pass the consolidation check: one step down."
     )
     limited = target > lowest
@@ -222,7 +226,7 @@ def _objection(situation: Situation, target: int, fleet: Fleet, state: PolicySta
     history, settings, now = situation.history, situation.settings, situation.now
     policy = settings.policy
     if fleet.starting:
-        why = f"{fleet.starting} replicas are still starting; nothing is taken away against a start under way."
+        why = f"{_replicas(fleet.starting)} still starting; nothing is taken away against a start under way."
         return Reason(ReasonCode.WAITING_FOR_START, why, {"starting": fleet.starting})
     proven = now - (history.known_since if history.known_since is not None else now)
     if proven < policy.stabilization_seconds:
@@ -233,11 +237,11 @@ def _objection(situation: Situation, target: int, fleet: Fleet, state: PolicySta
         return Reason(ReasonCode.STABILIZING, why, {"panic_seconds_left": state.panic_until - now})
     highest = max(replicas for _, replicas in state.needs)
     if min(highest, settings.max_replicas) > target:
-        why = f"{highest} replicas were needed within the last {policy.stabilization_seconds:.0f} s."
+        why = f"{_replicas(highest)} needed at some moment of the last {policy.stabilization_seconds:.0f} s."
         return Reason(ReasonCode.STABILIZING, why, {"highest_need": highest})
     refusal = refuse_consolidation(history, target, settings, now)
     if refusal and target < settings.max_replicas:
-        return Reason(ReasonCode.CONSOLIDATION_REFUSED, f"{target} replicas would not do: {refusal}.", {"target": target})
+        return Reason(ReasonCode.CONSOLIDATION_REFUSED, f"{_replicas(target)} would not do: {refusal}.", {"target": target})
     return None
 
 
