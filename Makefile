@@ -41,7 +41,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python tests/bench/bench_proxy.py
 
 compat-table: $(VENV)/.dev
-	COMPAT_TABLE=write $(BIN)/python -m pytest tests/compat/test_compat_together_commands.py
+	COMPAT_TABLE=write $(BIN)/python -m pytest tests/compat/test_compat_together_commands.py tests/compat/test_compat_together_3_1_1.py
 
 lock: $(UV)
 	$(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt >/dev/null

@@ -29,7 +29,7 @@ def emulator(listen: str | None = None, speed: float = 1.0, seed: int | None = N
     except OSError as error:
         sys.exit(f"cannot listen on {settings.listen}: {error.strerror}")
     except Refused as refusal:
-        sys.exit(f"world.endpoints: {refusal}")
+        sys.exit(f"world: {refusal}")
 
 
 async def _serve_until_signal(settings: WorldSettings, clock: Clock) -> None:

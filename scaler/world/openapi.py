@@ -1,20 +1,17 @@
 """The world's own OpenAPI document (3.1): made from its routes, the shapes of its bodies, and what is said here of its answers."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel, Field, TypeAdapter
 from starlette.routing import Route
 
 from scaler.model import EndpointState
 from scaler.world.management import CreateBody, UpdateBody
+from scaler.world.operation import TEXT, Call, Document, Operation
 
-Document = dict[str, Any]
 
-
-class Autoscaling(BaseModel):
+class Bounds(BaseModel):
     """Bounds, both inclusive."""
 
     min_replicas: int = Field(ge=0)
@@ -39,7 +36,7 @@ class DedicatedEndpoint(ListedEndpoint):
 
     display_name: str
     hardware: str
-    autoscaling: Autoscaling
+    autoscaling: Bounds
 
 
 class EndpointList(BaseModel):
@@ -185,17 +182,6 @@ class Error(BaseModel):
     error: ErrorDetail
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One call: its query (names and what they may be), its body, its answer (None = 204), and whether that may be a stream."""
-
-    answer: type[BaseModel] | None
-    body: type[BaseModel] | None = None
-    query: Mapping[str, Document] | None = None
-    streams: bool = False
-
-
-TEXT: Document = {"type": "string"}
 EVENT: Document = {"type": "object", "required": ["data"], "properties": {"data": TEXT}}
 """One event of a stream; its data is JSON, or the end mark."""
 FILTERS: dict[str, Document] = {
@@ -217,7 +203,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/v1/completions"): Operation(Answer, CompletionBody, streams=True),
     ("POST", "/v1/embeddings"): Operation(Embeddings, EmbeddingBody),
 }
-"""What is known in detail; other routes of the world take and give JSON objects."""
+"""The first generation and inference; calls of the second know by themselves what they take and answer."""
+ANY = Operation(Document)
 ERRORS = {
     "400": "The request contradicts itself or the catalog, or the endpoint is not running",
     "401": "No API key",
@@ -231,48 +218,55 @@ ERRORS = {
 
 def document(routes: Iterable[Route]) -> Document:
     """The whole document: `OPERATIONS`, and beside them whatever else ``routes`` serve under /v1, /v2 and /v3."""
-    served = {(method, route.path): Operation(BaseModel) for route in routes for method in route.methods or () if method != "HEAD"}
+    served = {
+        (method, route.path): route.operation if isinstance(route, Call) else ANY
+        for route in routes
+        for method in route.methods or ()
+        if method != "HEAD" and not route.path.startswith("/x/")
+    }
+    operations = served | OPERATIONS
     paths: dict[str, Document] = {}
-    refs, definitions = _schemas()
-    for (method, path), operation in sorted((served | OPERATIONS).items(), key=lambda item: (item[0][1], item[0][0])):
-        if not path.startswith("/x/"):
-            paths.setdefault(path, {})[method.lower()] = _described(method, path, operation, refs)
+    refs, definitions = _schemas(operations.values())
+    for (method, path), operation in sorted(operations.items(), key=lambda item: (item[0][1], item[0][0])):
+        paths.setdefault(path, {})[method.lower()] = _described(path, operation, refs)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "A platform in a box", "version": "1", "description": "Dedicated endpoints as Together's clients know them."},
+        "info": {
+            "title": "A platform in a box",
+            "version": "1",
+            "description": "Dedicated endpoints as Together's clients know them, both generations.",
+        },
         "security": [{"key": []}],
         "paths": paths,
         "components": {"schemas": definitions, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
     }
 
 
-def _schemas() -> tuple[dict[type[BaseModel], Document], Document]:
-    """A reference for each model, and what these refer to."""
-    models: set[type[BaseModel]] = {Error}
-    for operation in OPERATIONS.values():
-        models |= {model for model in (operation.answer, operation.body) if model is not None}
-    inputs = [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)]
-    refs, whole = models_json_schema(inputs, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type] # (a literal in a tuple)
-    return {model: ref for (model, _), ref in refs.items()}, whole["$defs"]  # type: ignore[misc] # (all of them are pydantic models)
+def _schemas(operations: Iterable[Operation]) -> tuple[dict[Any, Document], Document]:
+    """A schema for each body and answer, and the definitions that these refer to."""
+    shapes = {Error} | {shape for operation in operations for shape in (operation.answer, operation.body) if shape is not None}
+    inputs: list[tuple[Any, Literal["validation"], TypeAdapter[Any]]]
+    inputs = [(shape, "validation", TypeAdapter(shape)) for shape in sorted(shapes, key=str)]
+    schemas, whole = TypeAdapter.json_schemas(inputs, ref_template="#/components/schemas/{model}")
+    return {shape: schema for (shape, _), schema in schemas.items()}, whole["$defs"]
 
 
-def _described(method: str, path: str, operation: Operation, refs: Mapping[type[BaseModel], Document]) -> Document:
+def _described(path: str, operation: Operation, refs: Mapping[Any, Document]) -> Document:
     names = [part.strip("{}") for part in path.split("/") if part.startswith("{")]
     parameters = [{"name": name, "in": "path", "required": True, "schema": TEXT | {"minLength": 1}} for name in names]
-    parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in (operation.query or {}).items()]
+    parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in operation.query.items()]
     described: Document = {"parameters": parameters, "responses": _answers(operation, refs)}
-    if method in ("POST", "PATCH"):
-        schema = {"type": "object"} if operation.body is None else refs[operation.body]
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    if operation.body is not None:
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": refs[operation.body]}}}
     return described
 
 
-def _answers(operation: Operation, refs: Mapping[type[BaseModel], Document]) -> Document:
+def _answers(operation: Operation, refs: Mapping[Any, Document]) -> Document:
     failure = {"application/json": {"schema": refs[Error]}}
     answers: Document = {status: {"description": text, "content": failure} for status, text in ERRORS.items()}
     if operation.answer is None:
         return {"204": {"description": "Done"}} | answers
-    content: Document = {"application/json": {"schema": refs.get(operation.answer, {"type": "object"})}}
+    content: Document = {"application/json": {"schema": refs[operation.answer]}}
     if operation.streams:
         content["text/event-stream"] = {"schema": EVENT}
     return {"200": {"description": "Done", "content": content}} | answers

@@ -40,6 +40,10 @@ class TogetherCli:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """``together endpoints ...``; its outputs as text."""
+        return self.together("endpoints", *arguments)
+
+    def together(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """``together ...``; its outputs as text."""
         variables = {
             "PATH": os.defpath,
             "HOME": str(self.home),
@@ -51,5 +55,5 @@ class TogetherCli:
             "TOGETHER_DISABLE_VERSION_CHECK": "1",
             "TOGETHER_TELEMETRY_DISABLED": "1",
         }
-        command = [str(self.program), "endpoints", *arguments]
+        command = [str(self.program), *arguments]
         return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)

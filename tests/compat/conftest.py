@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.compat.clients import TogetherCli, environment
-from tests.compat.table import DOCUMENT, Table
+from tests.compat.table import DOCUMENT, Table, Tables
 from tests.world.emulator import emulator
 
 SPEED = 120
@@ -50,8 +50,12 @@ def emulator_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def cli_of(program_of: Callable[[str], Path], emulator_url: str, tmp_path: Path) -> Callable[[str], TogetherCli]:
-    """The CLI of a version, ready to run."""
-    return lambda version: TogetherCli(program_of(version), emulator_url, tmp_path)
+    """The CLI of a version, ready to run: on /v1, or at the host root for the one that speaks v2."""
+
+    def of(version: str) -> TogetherCli:
+        return TogetherCli(program_of(version), emulator_url.removesuffix("/v1") if version == "3.1.1" else emulator_url, tmp_path)
+
+    return of
 
 
 @pytest.fixture
@@ -61,10 +65,23 @@ def together(cli_of: Callable[[str], TogetherCli]) -> TogetherCli:
 
 
 @pytest.fixture(scope="session")
-def table() -> Iterator[Table]:
-    """The committed table and what this run finds; written anew where COMPAT_TABLE=write asks for it."""
-    found = Table(DOCUMENT.read_text() if DOCUMENT.exists() else "", rewrite=os.environ.get("COMPAT_TABLE") == "write")
+def tables() -> Iterator[Tables]:
+    """The committed tables and what this run finds; written anew where COMPAT_TABLE=write asks for it."""
+    rewrite = os.environ.get("COMPAT_TABLE") == "write"
+    found = Tables(DOCUMENT.read_text() if DOCUMENT.exists() else "", rewrite=rewrite)
     yield found
-    if found.rewrite:
+    if rewrite:
         DOCUMENT.parent.mkdir(exist_ok=True)
         DOCUMENT.write_text(found.document())
+
+
+@pytest.fixture(scope="session")
+def page(tables: Tables) -> Table:
+    """v1's commands on all versions."""
+    return tables.page
+
+
+@pytest.fixture(scope="session")
+def own(tables: Tables) -> Table:
+    """The newest version's commands."""
+    return tables.own

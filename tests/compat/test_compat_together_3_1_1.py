@@ -1,18 +1,21 @@
-"""together 3.1.1, which speaks v2 only: the life of a deployment, command by command, against the world."""
+"""together 3.1.1, which speaks v2 only: the life of a deployment, command by command, against the world.
+
+What becomes of each command is compared with the table in docs/together-clients.md.
+"""
 
 import json
 import re
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.compat.clients import TogetherCli
+from tests.compat.table import WORKS, Table, complaint, nameless
 
 VERSION = "3.1.1"
 MODEL = "mistralai/Mixtral-8x7B-Instruct-v0.1"
@@ -25,17 +28,24 @@ class Tg:
     """The command, and a look past it at what the world answers."""
 
     cli: TogetherCli
+    table: Table
 
     def ok(self, *arguments: str) -> str:
-        """What a command that must succeed prints, without the tables' lines."""
-        return _text(self.run(*arguments), 0)
+        """What a command behind ``endpoints`` that must succeed prints, without the tables' lines."""
+        return self.text(0, "", "endpoints", *arguments)
 
-    def refused(self, *arguments: str) -> str:
-        """The same of one that must fail."""
-        return _text(self.run(*arguments), 1)
+    def refused(self, when: str, *arguments: str) -> str:
+        """The same of one that must fail, and how things stand."""
+        return self.text(1, when, "endpoints", *arguments)
 
-    def run(self, *arguments: str) -> CompletedProcess[str]:
-        return self.cli.run(*arguments, "--project", "proj-1")
+    def text(self, status: int, when: str, *arguments: str) -> str:
+        """What the command prints when it ends with ``status``; a row of the table."""
+        ran = self.cli.together(*arguments, "--project", "proj-1")
+        said = ran.stdout + ran.stderr
+        assert ran.returncode == status, said
+        line = nameless(shlex.join(arguments)) + (f"  # {when}" if when else "")
+        self.table.record(line, VERSION, complaint(said) if status else WORKS)
+        return " ".join(re.sub(r"[─│╭╮╰╯┬┴├┤┼]", " ", said).split())
 
     def get(self, path: str) -> dict[str, Any]:
         answer = httpx.get(f"{self.cli.base_url}/v2/projects/proj-1{path}", headers=HEADERS)
@@ -58,16 +68,10 @@ class Tg:
             time.sleep(0.05)
 
 
-def _text(result: CompletedProcess[str], status: int) -> str:
-    assert result.returncode == status, result.stdout + result.stderr
-    return " ".join(re.sub(r"[─│╭╮╰╯┬┴├┤┼]", " ", result.stdout + result.stderr).split())
-
-
 @pytest.fixture
-def tg(cli_of: Callable[[str], TogetherCli], tmp_path: Path) -> Tg:
-    """The CLI at the host root, where v2 lives."""
-    cli = cli_of(VERSION)
-    return Tg(TogetherCli(cli.program, cli.base_url.removesuffix("/v1"), tmp_path))
+def tg(cli_of: Callable[[str], TogetherCli], own: Table) -> Tg:
+    """The CLI, whose commands are written down."""
+    return Tg(cli_of(VERSION), own)
 
 
 def test_the_life_of_a_deployment_from_deploy_to_rm(tg: Tg) -> None:
@@ -112,13 +116,13 @@ def test_the_life_of_a_deployment_from_deploy_to_rm(tg: Tg) -> None:
         assert f"entered {phase}" in said
     assert "Scaled from 1 to 2 replicas" in said
 
-    assert "Remove its deployments first" in tg.refused("rm", endpoint["id"])
+    assert "Remove its deployments first" in tg.refused("it has deployments", "rm", endpoint["id"])
     assert "Status: Stopping" in tg.ok("update", deployment["id"], "--min-replicas", "0", "--max-replicas", "0")
     tg.until("life", "STOPPED")
     assert httpx.post(f"{tg.cli.base_url}/v1/chat/completions", headers=HEADERS, json=body).json()["error"]["code"] == "routing_error"
     assert f"√ Deleted deployment {deployment['id']}" in tg.ok("rm", deployment["id"])
     assert f"√ Deleted endpoint {endpoint['id']}" in tg.ok("rm", endpoint["id"])
-    assert "not found" in tg.refused("get", "life")
+    assert "not found" in tg.refused("it is deleted", "get", "life")
 
 
 def test_a_second_deployment_joins_the_endpoint_and_takes_a_share(tg: Tg) -> None:
@@ -138,12 +142,23 @@ def test_refusals_are_the_clients_own(tg: Tg) -> None:
     made = json.loads(tg.ok("deploy", MODEL, "--endpoint", "refusals", "--json"))
     deployment = made["deployment"]["id"]
     tg.ok("update", deployment, "--max-replicas", "2")
-    said = tg.refused("update", deployment, "--max-replicas", "3", "--etag", made["deployment"]["etag"])
+    said = tg.refused("the etag is an old one", "update", deployment, "--max-replicas", "3", "--etag", made["deployment"]["etag"])
     assert "stale" in said
-    assert "must be stopped before it can be deleted" in tg.refused("rm", deployment)
+    assert "must be stopped before it can be deleted" in tg.refused("it runs", "rm", deployment)
     tg.until("refusals", "STOPPED")
     tg.ok("rm", deployment)
-    said = tg.refused("deploy", MODEL, "--endpoint", "refusals", "--config", "cr_none")
+    said = tg.refused("no such config", "deploy", MODEL, "--endpoint", "refusals", "--config", "cr_none")
     assert "cr_none is not valid" in said
     tg.ok("rm", made["endpoint"]["id"])
-    assert "not found" in tg.refused("deploy", "nobody/nothing", "--endpoint", "refusals")
+    assert "not found" in tg.refused("no such model", "deploy", "nobody/nothing", "--endpoint", "refusals")
+
+
+def test_the_key_and_the_catalog_are_shown(tg: Tg) -> None:
+    assert "API key: key-1 Project: tester (proj-1) Organization: tester (org-1)" in tg.text(0, "", "whoami")
+    assert f"{MODEL} 2x Nvidia H100 80gb TP2" in tg.text(0, "", "models", "public")
+
+
+def test_the_table_has_no_row_but_those_of_the_stories_above(request: pytest.FixtureRequest, own: Table) -> None:
+    run = {item.name for item in request.session.items if item.path == request.path}
+    if {name for name in globals() if name.startswith("test_")} <= run:
+        assert own.rewrite or own.committed.keys() == own.found.keys()

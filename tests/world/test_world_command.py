@@ -64,5 +64,5 @@ def test_a_bad_configuration_is_named(tmp_path: Path) -> None:
 def test_an_endpoint_that_the_catalog_does_not_have_is_named(tmp_path: Path) -> None:
     config = tmp_path / "scaler.yaml"
     config.write_text("world: {endpoints: [{model: no/such, hardware: none}]}")
-    with pytest.raises(SystemExit, match=r"world.endpoints: Model no/such was not found"):
+    with pytest.raises(SystemExit, match=r"^world: Model no/such was not found"):
         emulator("127.0.0.1:0", config=config)

@@ -29,14 +29,31 @@ world:
 """
 KEY = {"authorization": "Bearer test"}
 READY = "endpoint-ready"
-FITTING = {
-    "model": "mistralai/Mixtral-8x7B-Instruct-v0.1",
-    "hardware": "2x_nvidia_h100_80gb_sxm",
-    "autoscaling": {"min_replicas": 1, "max_replicas": 2},
-    "availability_zone": "us-east-1a",
+V2 = "/v2/projects/{project}"
+DEPLOYMENTS = f"{V2}/endpoints/{{endpoint}}/deployments"
+ONE_TO_TWO = {"minReplicas": 1, "maxReplicas": 2}
+FITTING: dict[str, dict[str, Any]] = {
+    "/v1/endpoints": {
+        "model": "mistralai/Mixtral-8x7B-Instruct-v0.1",
+        "hardware": "2x_nvidia_h100_80gb_sxm",
+        "autoscaling": {"min_replicas": 1, "max_replicas": 2},
+        "availability_zone": "us-east-1a",
+    },
+    "/v1/chat/completions": {"model": READY},
+    "/v1/completions": {"model": READY},
+    "/v1/embeddings": {"model": READY},
+    f"{V2}/endpoints/{{endpoint}}": {"etag": None, "trafficSplit": []},
+    DEPLOYMENTS: {
+        "model": "ml_mixtral-8x7b-instruct-v0.1",
+        "config": None,
+        "configId": None,
+        "inactiveTimeout": 30,
+        "placement": {"inline": {"regions": ["us-east-1a"]}},
+    },
+    f"{DEPLOYMENTS}/{{deployment}}": {"etag": None, "autoscaling": ONE_TO_TWO, "inactiveTimeout": 60},
 }
-"""Parts of a creation that only somebody who knows the catalog finds."""
-EXAMPLES = 25
+"""Parts of a body, by path, that only somebody who knows the catalog, or what is there, finds."""
+EXAMPLES = 40
 """Calls of each operation."""
 ALL = list(HealthCheck)
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -60,25 +77,32 @@ CALLS = [call.ok() for call in schemathesis.openapi.from_dict(described()).get_a
 
 @pytest.fixture(scope="module")
 def known(url: str) -> dict[str, str]:
-    """Names of what exists: an endpoint of the first generation, and a deployment of the second."""
+    """Names of what exists: an endpoint of the first generation, an endpoint, a deployment and a config of the second."""
     project = "/v2/projects/proj-1"
     with httpx.Client(base_url=url, headers=KEY) as client:
         model = client.get("/v2/supported-models").json()["data"][0]
+        config = model["deploymentProfiles"][0]["config"]
         endpoint = client.post(f"{project}/endpoints", json={"name": "serving"}).json()["id"]
-        wish = {"name": "d", "model": model["baseModel"], "config": model["deploymentProfiles"][0]["config"]}
-        wish |= {"autoscaling": {"minReplicas": 1, "maxReplicas": 1}}
+        wish = {"name": "d", "model": model["baseModel"], "config": config, "autoscaling": ONE_TO_TWO}
         deployment = client.post(f"{project}/endpoints/{endpoint}/deployments", json=wish).json()["id"]
-    return {"id": READY, "project": "proj-1", "endpoint": endpoint, "deployment": deployment}
+    ids = {"/v1/endpoints": READY, f"{V2}/configs": config.rpartition("/")[2], f"{V2}/models": model["baseModelId"]}
+    return ids | {"project": "proj-1", "organization": "org-1", "endpoint": endpoint, "deployment": deployment}
 
 
 def placed(case: Any, known: dict[str, str]) -> Any:  # noqa: ANN401 (schemathesis' own class)
-    """With a key, and about every other one about something that exists; nothing that the rest needs is deleted."""
+    """With a key; a third stays as made up, a third is about what exists, a third fits it too. Nothing that the rest needs is deleted."""
     case.headers = {name: value for name, value in (case.headers or {}).items() if name.lower() != "authorization"} | KEY
     parameters: dict[str, Any] = case.path_parameters or {}
-    if case.method != "DELETE" and len(str(parameters)) % 2:
-        case.path_parameters = {name: known.get(name, value) for name, value in parameters.items()}
-    if isinstance(case.body, dict) and case.method == "POST" and len(str(case.body)) % 2:
-        case.body |= FITTING if case.path == "/v1/endpoints" else {"model": READY}
+    ids = known | {"id": known.get(case.path.removesuffix("/{id}"), "")}
+    part = len(str([parameters, case.query, case.body])) % 3
+    if part and case.method != "DELETE":
+        case.path_parameters = {name: ids.get(name, value) for name, value in parameters.items()}
+    if part == 1 and isinstance(case.body, dict):
+        case.body |= FITTING.get(case.path, {})
+        if isinstance(case.body.get("name"), str):
+            case.body["name"] = case.body["name"].rpartition("/")[2]
+        if case.path == DEPLOYMENTS and isinstance(case.body.get("autoscaling"), dict):
+            case.body["autoscaling"] |= ONE_TO_TWO
         case.query = {}
     return case
 
@@ -97,11 +121,11 @@ def test_calls_made_up_from_the_description_are_answered_as_described(url: str, 
         seen.add(response.status_code // 100)
 
     answered_as_described()
-    if call.path.startswith("/v1/") and call.method.upper() != "DELETE":
+    if call.method.upper() != "DELETE":
         assert 2 in seen
 
 
-def test_the_document_names_every_v1_call_and_can_be_had_without_a_key(url: str) -> None:
+def test_the_document_names_every_call_and_can_be_had_without_a_key(url: str) -> None:
     served = httpx.get(f"{url}/x/openapi.json").json()
     assert served == described()
     assert served["openapi"].startswith("3.1.")
@@ -112,3 +136,22 @@ def test_the_document_names_every_v1_call_and_can_be_had_without_a_key(url: str)
     assert not any(path.startswith("/x/") for path in served["paths"])
     create = served["components"]["schemas"]["CreateBody"]
     assert set(create["required"]) == {"model", "hardware", "autoscaling"}
+
+
+def test_bodies_and_answers_of_both_generations_are_described_in_full() -> None:
+    whole = described()
+    schemas = whole["components"]["schemas"]
+    for path, calls in whole["paths"].items():
+        for method, call in calls.items():
+            bodies = [call["requestBody"]] if "requestBody" in call else []
+            for content in [*bodies, *(answer for status, answer in call["responses"].items() if status == "200")]:
+                schema = content["content"]["application/json"]["schema"]
+                assert "$ref" in str(schema) or path == "/v3/whoami", (method, path)
+    patch = schemas["PatchDeployment"]["properties"]
+    assert set(patch) == {"etag", "autoscaling", "inactiveTimeout", "maxConcurrentRequestsPerReplica"}
+    deployment = schemas["DeploymentResource"]
+    assert set(deployment["properties"]) - set(deployment["required"]) == {
+        "inactiveTimeout", "speculator", "placement", "maxConcurrentRequestsPerReplica",
+    }  # fmt: skip
+    assert deployment["additionalProperties"] is False
+    assert deployment["properties"]["autoscaling"] == {"$ref": "#/components/schemas/Autoscaling"}

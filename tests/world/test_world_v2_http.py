@@ -282,6 +282,7 @@ async def test_what_the_world_has_none_of_is_an_empty_list(make_settings: MakeSe
             assert await project.ok("GET", path) == {"object": "list", "data": [], "next_cursor": None}
         await project.ok("GET", f"{project.endpoint}/analytics")
         await project.refused(404, "GET", f"{P}/endpoints/ep_x/abExperiments")
+        await project.refused(404, "GET", f"{project.endpoint}/deployments/dep_x/adapters")
 
 
 async def test_v1_does_not_see_what_v2_deployed_but_the_world_does(make_settings: MakeSettings, serve_world: ServeWorld) -> None:

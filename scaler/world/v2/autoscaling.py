@@ -19,12 +19,13 @@ MAX_REPLICAS = 10_000
 MAX_RULES = 16
 MAX_WINDOW_SECONDS = 86_400.0
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+DURATION = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])"
 IN_FLIGHT = "inflight_requests"
 
 
 def seconds_of(text: str) -> float:
     """A duration such as ``300s`` (protobuf's JSON) or ``5m``. Raises `ValueError`."""
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smh])", text)
+    match = re.fullmatch(DURATION, text)
     if match is None:
         raise ValueError("expected a duration such as 300s")
     seconds = float(match[1]) * UNITS[match[2]]
@@ -37,7 +38,7 @@ def _canonical(text: str) -> str:
     return f"{seconds_of(text):g}s"
 
 
-Duration = Annotated[str, AfterValidator(_canonical)]
+Duration = Annotated[str, AfterValidator(_canonical), Field(json_schema_extra={"pattern": f"^{DURATION}$"})]
 Replicas = Annotated[int, Field(ge=0, le=MAX_REPLICAS)]
 
 

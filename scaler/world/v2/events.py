@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
+
+from typing_extensions import TypedDict  # (pydantic describes no other one before Python 3.12)
 
 from scaler.world.replica import Replica
 from scaler.world.v2.registry import Deployment, Endpoint
@@ -13,9 +15,23 @@ PHASES = (("PullingImage", 0.0), ("Starting", 0.3), ("LoadingWeights", 0.4), ("S
 """What a cold start goes through, and after which share of it."""
 
 
+class Details(TypedDict, total=False):
+    """Fields that only some types of events have."""
+
+    deploymentId: str
+    name: str
+    oldReplicas: int
+    newReplicas: int
+    replicaId: str
+    containerName: str
+    serviceType: str
+    clusterId: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """One entry of the feed; ``more`` are fields that only some types have."""
+    """One entry of the feed."""
 
     at: float
     id: str
@@ -23,7 +39,7 @@ class Happening:
     message: str
     deployment_id: str | None = None
     level: Level = "LEVEL_INFO"
-    more: dict[str, Any] = field(default_factory=dict)
+    more: Details = field(default_factory=Details)
 
 
 def feed(endpoint: Endpoint, now: float) -> list[Happening]:
@@ -41,7 +57,7 @@ def _writes(endpoint: Endpoint) -> Iterator[Happening]:
 def _life(deployment: Deployment, now: float) -> Iterator[Happening]:
     for scaled in deployment.workload.scaled:
         message = f"Scaled from {scaled.old} to {scaled.new} replicas"
-        sizes = {"oldReplicas": scaled.old, "newReplicas": scaled.new}
+        sizes: Details = {"oldReplicas": scaled.old, "newReplicas": scaled.new}
         identity = f"evt_{deployment.id}_{scaled.at:.3f}_scaled_{scaled.new}"
         yield Happening(scaled.at, identity, "deployment.scaled", message, deployment.id, more=sizes)
     for replica in deployment.workload.fleet.history:
@@ -52,7 +68,7 @@ def _replica_life(deployment: Deployment, replica: Replica, now: float) -> Itera
     """Start-up phases over the cold start, and the end."""
     end = now if replica.released_at is None else replica.released_at
     pod = f"{deployment.id}-{replica.number}"
-    more = {"replicaId": pod, "containerName": "engine", "serviceType": "model-deployment", "clusterId": replica.zone}
+    more: Details = {"replicaId": pod, "containerName": "engine", "serviceType": "model-deployment", "clusterId": replica.zone}
     for order, (phase, share) in enumerate(PHASES):
         at = replica.placed_at + share * (replica.ready_at - replica.placed_at)
         if at <= end and not (phase == "StartupComplete" and replica.released_at == at):

@@ -29,6 +29,8 @@ LEAST_TIMEOUT, MOST_TIMEOUT = 30, 1440
 """Minutes of inactivity after which a deployment may be stopped."""
 PROJECT_ID = "proj-1"
 ORGANIZATION_ID = "org-1"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+"""What an endpoint or a deployment may be called."""
 
 Document = dict[str, Any]
 
@@ -327,7 +329,7 @@ def _filled(autoscaling: Autoscaling, bounds: Bounds) -> Document:
 def _bare(name: str, parent: str) -> str:
     """The name without its parent's, if it has that. Raises `Invalid`."""
     bare = name.removeprefix(f"{parent}/")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", bare):
+    if not re.fullmatch(NAME, bare):
         raise Invalid(f"Invalid name {name[:200]!r}: expected up to 100 letters, digits, '.', '_' and '-'")
     return bare
 

@@ -7,76 +7,50 @@ Lists are ``{object, data, next_cursor}`` and take ``limit`` and ``after``. A PA
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, TypeVar
 
-from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from scaler.world.catalog import HARDWARE, ZONES
 from scaler.world.live import World
+from scaler.world.operation import TEXT, Call
 from scaler.world.refusals import Invalid, NotFound
 from scaler.world.v2 import views
-from scaler.world.v2.autoscaling import Autoscaling, Shape
+from scaler.world.v2.autoscaling import Autoscaling
+from scaler.world.v2.bodies import CreateDeployment, CreateEndpoint, PatchDeployment, PatchEndpoint, Placement
 from scaler.world.v2.events import LEVELS, Happening, feed
 from scaler.world.v2.masks import merged, paths_of
 from scaler.world.v2.offers import CONFIGS, MODELS_BY_ID, Config, Model, default_config
 from scaler.world.v2.registry import ORGANIZATION_ID, PROJECT_ID, Edit, Endpoint, Plan
-from scaler.world.v2.views import Views
+from scaler.world.v2.resources import (
+    Analytics,
+    ConfigResource,
+    DeploymentResource,
+    Empty,
+    EndpointResource,
+    EventResource,
+    InstanceType,
+    Listing,
+    ModelResource,
+    SupportedModel,
+)
+from scaler.world.v2.views import CONCURRENCY, Views
 from scaler.world.wire import read_body, read_object, shaped
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_PAGE = 1_000
 DEFAULT_PAGE = 50
-CONCURRENCY = "maxConcurrentRequestsPerReplica"
 UPDATABLE = ("autoscaling", "inactiveTimeout", CONCURRENCY)
-Name = Annotated[str, Field(min_length=1, max_length=300)]
-Minutes = Annotated[int, Field(ge=0, le=100_000)]
-
-
-class _Weight(Shape):
-    deployment_id: str
-    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class _CreateEndpoint(Shape):
-    name: Name
-
-
-class _PatchEndpoint(Shape):
-    etag: str | None = None
-    traffic_split: list[_Weight] = Field(default_factory=list, max_length=100)
-
-
-class _Inline(Shape):
-    regions: list[str] = Field(default_factory=list, max_length=20)
-    constraint: Literal["ENFORCEMENT_REQUIRED", "ENFORCEMENT_PREFERRED"] | None = None
-
-
-class _Placement(Shape):
-    inline: _Inline | None = None
-    profile: str | None = None
-
-
-class _CreateDeployment(Shape):
-    name: Name
-    autoscaling: Autoscaling
-    model: str | None = None
-    model_id: str | None = None
-    config: str | None = None
-    config_id: str | None = None
-    inactive_timeout: Minutes = 0
-    max_concurrent_requests_per_replica: str | None = None
-    placement: _Placement | None = None
-    validate_only: bool = False
-
-
-class _PatchDeployment(Shape):
-    etag: str | None = None
-    autoscaling: Autoscaling | None = None
-    inactive_timeout: Minutes | None = None
-    max_concurrent_requests_per_replica: str | None = None
+PROJECT = "/v2/projects/{project}"
+ENDPOINT = f"{PROJECT}/endpoints/{{endpoint}}"
+DEPLOYMENT = f"{ENDPOINT}/deployments/{{deployment}}"
+INSTANT = TEXT | {"format": "date-time"}
+PAGE = {"after": TEXT, "limit": {"type": "integer", "minimum": 1, "maximum": 99_999}}
+NAMED = {"filter": TEXT | {"pattern": '^name="[^"]*"$'}}
+EVENTS = {"types": TEXT, "deploymentIds": TEXT, "minLevel": {"enum": list(LEVELS)}, "since": INSTANT, "until": INSTANT}
+MASK = {"updateMask": TEXT, "update_mask": TEXT}
+Item = TypeVar("Item")
 
 
 class Routes:
@@ -87,142 +61,151 @@ class Routes:
         self._world = world
         self._registry = world.registry
         self._views = Views(world.registry, world.platform, world.rfc3339)
-        endpoint, deployment = "/v2/projects/{project}/endpoints/{endpoint}", "/deployments/{deployment}"
-        self.routes = [
-            Route("/v2/supported-models", self._supported_models, methods=["GET"]),
-            Route("/v2/public/inference-instance-types", self._instance_types, methods=["GET"]),
-            Route("/v2/projects/{project}/configs", self._configs, methods=["GET"]),
-            Route("/v2/projects/{project}/configs/{id}", self._config, methods=["GET"]),
-            Route("/v2/projects/{project}/models", self._models, methods=["GET"]),
-            Route("/v2/projects/{project}/models/{id}", self._model, methods=["GET"]),
-            Route("/v2/projects/{project}/placement-profiles", self._nothing, methods=["GET"]),
-            Route("/v2/organizations/{organization}/endpoints", self._organization, methods=["GET"]),
-            Route("/v2/projects/{project}/endpoints", self._endpoints, methods=["GET"]),
-            Route("/v2/projects/{project}/endpoints", self._create_endpoint, methods=["POST"]),
-            Route(endpoint, self._endpoint, methods=["GET"]),
-            Route(endpoint, self._patch_endpoint, methods=["PATCH"]),
-            Route(endpoint, self._delete_endpoint, methods=["DELETE"]),
-            Route(endpoint + "/events", self._events, methods=["GET"]),
-            Route(endpoint + "/analytics", self._analytics, methods=["GET"]),
-            *(Route(f"{endpoint}/{name}", self._nothing, methods=["GET"]) for name in ("abExperiments", "shadowExperiments", "rollouts")),
-            Route(endpoint + "/deployments", self._deployments, methods=["GET"]),
-            Route(endpoint + "/deployments", self._deploy, methods=["POST"]),
-            Route(endpoint + deployment, self._deployment, methods=["GET"]),
-            Route(endpoint + deployment, self._patch_deployment, methods=["PATCH"]),
-            Route(endpoint + deployment, self._delete_deployment, methods=["DELETE"]),
-            Route(endpoint + deployment + "/adapters", self._nothing, methods=["GET"]),
+        self.routes: list[Route] = [*self._catalog(), *self._writes(), *self._reads()]
+
+    def _catalog(self) -> list[Call]:
+        models = {"referenceModelId": TEXT, "referenceModel": TEXT}
+        return [
+            Call("GET", "/v2/supported-models", self._supported_models, query=PAGE | {"search": TEXT}),
+            Call("GET", "/v2/public/inference-instance-types", self._instance_types),
+            Call("GET", f"{PROJECT}/configs", self._configs, query=PAGE | models),
+            Call("GET", f"{PROJECT}/configs/{{id}}", self._config),
+            Call("GET", f"{PROJECT}/models", self._nothing),
+            Call("GET", f"{PROJECT}/models/{{id}}", self._model),
+            Call("GET", f"{PROJECT}/placement-profiles", self._nothing),
+        ]
+
+    def _writes(self) -> list[Call]:
+        return [
+            Call("POST", f"{PROJECT}/endpoints", self._create_endpoint, body=CreateEndpoint),
+            Call("PATCH", ENDPOINT, self._patch_endpoint, body=PatchEndpoint, query=MASK),
+            Call("DELETE", ENDPOINT, self._delete_endpoint, query={"etag": TEXT}),
+            Call("POST", f"{ENDPOINT}/deployments", self._deploy, body=CreateDeployment),
+            Call("PATCH", DEPLOYMENT, self._patch_deployment, body=PatchDeployment, query=MASK),
+            Call("DELETE", DEPLOYMENT, self._delete_deployment, query={"etag": TEXT}),
+        ]
+
+    def _reads(self) -> list[Call]:
+        none = ("abExperiments", "shadowExperiments", "rollouts", "deployments/{deployment}/adapters")
+        return [
+            Call("GET", "/v2/organizations/{organization}/endpoints", self._organization, query=PAGE | NAMED),
+            Call("GET", f"{PROJECT}/endpoints", self._endpoints, query=PAGE | NAMED),
+            Call("GET", ENDPOINT, self._endpoint),
+            Call("GET", f"{ENDPOINT}/events", self._events, query=PAGE | EVENTS),
+            Call("GET", f"{ENDPOINT}/analytics", self._analytics),
+            Call("GET", f"{ENDPOINT}/deployments", self._deployments, query=PAGE),
+            Call("GET", DEPLOYMENT, self._deployment),
+            *(Call("GET", f"{ENDPOINT}/{name}", self._nothing) for name in none),
         ]
 
     # The catalog
 
-    async def _supported_models(self, request: Request) -> Response:
+    async def _supported_models(self, request: Request) -> Listing[SupportedModel]:
         wanted = request.query_params.get("search", "").lower()
         exact = [model for model in MODELS_BY_ID.values() if model.name.lower() == wanted]
         found = exact or [model for model in MODELS_BY_ID.values() if wanted in model.name.lower()]
         return _page(request, [(model.id, self._views.supported_model(model)) for model in found])
 
-    async def _instance_types(self, _: Request) -> Response:
+    async def _instance_types(self, _: Request) -> Listing[InstanceType]:
         self._world.catch_up()
         return _listed([self._views.instance_type(hardware) for hardware in HARDWARE.values()], None)
 
-    async def _configs(self, request: Request) -> Response:
+    async def _configs(self, request: Request) -> Listing[ConfigResource]:
         query = request.query_params
         model_id = query.get("referenceModelId") or query.get("referenceModel", "").rpartition("/")[2]
         found = [config for config in CONFIGS.values() if model_id in ("", config.model.id)]
         return _page(request, [(config.id, views.config(config)) for config in found])
 
-    async def _config(self, request: Request) -> Response:
-        return JSONResponse(views.config(_config_of(request.path_params["id"])))
+    async def _config(self, request: Request) -> ConfigResource:
+        return views.config(_config_of(request.path_params["id"]))
 
-    async def _models(self, request: Request) -> Response:
-        """The project has no models of its own."""
-        return await self._nothing(request)
+    async def _model(self, request: Request) -> ModelResource:
+        return views.model(_model_of(request.path_params["id"]))
 
-    async def _model(self, request: Request) -> Response:
-        return JSONResponse(views.model(_model_of(request.path_params["id"])))
-
-    async def _nothing(self, request: Request) -> Response:
+    async def _nothing(self, request: Request) -> Listing[Empty]:
         """A list of what this world has none of."""
-        if "endpoint" in request.path_params:
-            self._found(request)
+        names = request.path_params
+        endpoint = self._found(request) if "endpoint" in names else None
+        if endpoint is not None and "deployment" in names:
+            self._registry.deployment(endpoint.id, names["deployment"])
         return _listed([], None)
 
     # Endpoints
 
-    async def _organization(self, request: Request) -> Response:
+    async def _organization(self, request: Request) -> Listing[EndpointResource]:
         """All of the organization's endpoints are the project's."""
         if request.path_params["organization"] != ORGANIZATION_ID:
             raise NotFound(f"Organization not found: {request.path_params['organization']}")
         return self._endpoint_page(request)
 
-    async def _endpoints(self, request: Request) -> Response:
+    async def _endpoints(self, request: Request) -> Listing[EndpointResource]:
         _check_project(request)
         return self._endpoint_page(request)
 
-    def _endpoint_page(self, request: Request) -> Response:
+    def _endpoint_page(self, request: Request) -> Listing[EndpointResource]:
         self._world.catch_up()
         wanted = _name_filter(request.query_params.get("filter"), self._registry.slug)
         found = [endpoint for endpoint in self._registry.endpoints.values() if wanted in (None, endpoint.name)]
         return _page(request, [(endpoint.id, self._views.endpoint(endpoint)) for endpoint in found])
 
-    async def _create_endpoint(self, request: Request) -> Response:
+    async def _create_endpoint(self, request: Request) -> EndpointResource:
         _check_project(request)
-        body = shaped(_CreateEndpoint, await self._body(request))
-        return JSONResponse(self._views.endpoint(self._registry.create_endpoint(body.name, self._world.catch_up())))
+        body = shaped(CreateEndpoint, await self._body(request))
+        return self._views.endpoint(self._registry.create_endpoint(body.name, self._world.catch_up()))
 
-    async def _endpoint(self, request: Request) -> Response:
-        return JSONResponse(self._views.endpoint(self._found(request)))
+    async def _endpoint(self, request: Request) -> EndpointResource:
+        return self._views.endpoint(self._found(request))
 
-    async def _patch_endpoint(self, request: Request) -> Response:
+    async def _patch_endpoint(self, request: Request) -> EndpointResource:
         endpoint = self._found(request)
         body = await self._body(request)
         paths_of(_mask(request), body, ("trafficSplit",))
-        patch = shaped(_PatchEndpoint, body)
+        patch = shaped(PatchEndpoint, body)
         split = [(entry.deployment_id, entry.weight) for entry in patch.traffic_split]
         self._registry.split_traffic(endpoint.id, split, patch.etag, self._world.catch_up())
-        return JSONResponse(self._views.endpoint(endpoint))
+        return self._views.endpoint(endpoint)
 
-    async def _delete_endpoint(self, request: Request) -> Response:
+    async def _delete_endpoint(self, request: Request) -> Empty:
         self._registry.delete_endpoint(self._found(request).id, request.query_params.get("etag"))
-        return JSONResponse({})
+        return {}
 
-    async def _events(self, request: Request) -> Response:
+    async def _events(self, request: Request) -> Listing[EventResource]:
         endpoint = self._found(request)
         happenings = [event for event in feed(endpoint, self._world.now()) if self._wanted(request, event)]
         return _page(request, [(event.id, self._views.event(endpoint, event)) for event in happenings])
 
-    async def _analytics(self, request: Request) -> Response:
+    async def _analytics(self, request: Request) -> Analytics:
         """Numbers are not kept."""
-        return JSONResponse({"endpointId": self._found(request).id, "deploymentAnalytics": [], "timeSeries": []})
+        return {"endpointId": self._found(request).id, "deploymentAnalytics": [], "timeSeries": []}
 
     # Deployments
 
-    async def _deployments(self, request: Request) -> Response:
+    async def _deployments(self, request: Request) -> Listing[DeploymentResource]:
         endpoint = self._found(request)
         return _page(request, [(item.id, self._views.deployment(endpoint, item)) for item in endpoint.deployments.values()])
 
-    async def _deploy(self, request: Request) -> Response:
+    async def _deploy(self, request: Request) -> DeploymentResource | Empty:
         endpoint = self._found(request)
         body = await self._body(request)
-        wanted = shaped(_CreateDeployment, body)
+        wanted = shaped(CreateDeployment, body)
         shown = {name: body[name] for name in (CONCURRENCY, "placement") if body.get(name) is not None}
         plan = Plan(wanted.name, _config_for(wanted), wanted.autoscaling, wanted.inactive_timeout, _zones(wanted.placement), shown)
         deployment = self._registry.deploy(endpoint.id, plan, self._world.catch_up(), validate_only=wanted.validate_only)
         self._world.poke()
-        return JSONResponse({} if deployment is None else self._views.deployment(endpoint, deployment))
+        return {} if deployment is None else self._views.deployment(endpoint, deployment)
 
-    async def _deployment(self, request: Request) -> Response:
+    async def _deployment(self, request: Request) -> DeploymentResource:
         endpoint = self._found(request)
         deployment = self._registry.deployment(endpoint.id, request.path_params["deployment"])
-        return JSONResponse(self._views.deployment(endpoint, deployment))
+        return self._views.deployment(endpoint, deployment)
 
-    async def _patch_deployment(self, request: Request) -> Response:
+    async def _patch_deployment(self, request: Request) -> DeploymentResource:
         endpoint = self._found(request)
         deployment = self._registry.deployment(endpoint.id, request.path_params["deployment"])
         body = await self._body(request)
         paths = paths_of(_mask(request), body, UPDATABLE)
         named = {path[0] for path in paths}
-        result = shaped(_PatchDeployment, merged({"autoscaling": deployment.autoscaling}, body, paths) | _etag(body))
+        result = shaped(PatchDeployment, merged({"autoscaling": deployment.autoscaling}, body, paths) | _etag(body))
         edit = Edit(
             tuple(".".join(path) for path in paths),
             (result.autoscaling or Autoscaling()) if "autoscaling" in named else None,
@@ -231,14 +214,14 @@ class Routes:
         )
         self._registry.update(endpoint.id, deployment.id, edit, result.etag, self._world.catch_up())
         self._world.poke()
-        return JSONResponse(self._views.deployment(endpoint, deployment))
+        return self._views.deployment(endpoint, deployment)
 
-    async def _delete_deployment(self, request: Request) -> Response:
+    async def _delete_deployment(self, request: Request) -> Empty:
         endpoint = self._found(request)
         etag = request.query_params.get("etag")
         self._registry.delete_deployment(endpoint.id, request.path_params["deployment"], etag, self._world.catch_up())
         self._world.poke()
-        return JSONResponse({})
+        return {}
 
     # Inside
 
@@ -269,11 +252,11 @@ class Routes:
         )
 
 
-def _listed(data: Sequence[object], next_cursor: str | None) -> Response:
-    return JSONResponse({"object": "list", "data": data, "next_cursor": next_cursor})
+def _listed(data: list[Item], next_cursor: str | None) -> Listing[Item]:
+    return {"object": "list", "data": data, "next_cursor": next_cursor}
 
 
-def _page(request: Request, items: Sequence[tuple[str, object]]) -> Response:
+def _page(request: Request, items: Sequence[tuple[str, Item]]) -> Listing[Item]:
     """The part of a list that was asked for; the cursor is the id of a page's last item. Raises `Invalid`."""
     ids = [item_id for item_id, _ in items]
     after = request.query_params.get("after")
@@ -334,7 +317,7 @@ def _model_of(model_id: str) -> Model:
     return MODELS_BY_ID[model_id]
 
 
-def _config_for(wanted: _CreateDeployment) -> Config:
+def _config_for(wanted: CreateDeployment) -> Config:
     """The config that a deployment names, or the default of the model that it names. Raises `NotFound` or `Invalid`."""
     path = re.fullmatch(r"projects/[^/]+/models/([^/]+)(?:/revisions/[^/]+)?", wanted.model or "")
     model_id = path[1] if path else wanted.model or wanted.model_id
@@ -348,7 +331,7 @@ def _config_for(wanted: _CreateDeployment) -> Config:
     return config
 
 
-def _zones(placement: _Placement | None) -> tuple[str, ...]:
+def _zones(placement: Placement | None) -> tuple[str, ...]:
     """Where replicas must stand; a preference is none. Raises `Invalid` for an unknown region."""
     inline = placement.inline if placement else None
     if inline is None:

@@ -1,11 +1,12 @@
 """The JSON of everything that v2 shows; instants are RFC 3339 on the world's clock."""
 
 from collections.abc import Callable
+from typing import Final
 
 from scaler.world.catalog import ZONES, Hardware
 from scaler.world.platform import Platform
 from scaler.world.replica import ReplicaState
-from scaler.world.v2.events import Happening
+from scaler.world.v2.events import Details, Happening
 from scaler.world.v2.offers import (
     PUBLIC_PROJECT,
     Config,
@@ -16,8 +17,24 @@ from scaler.world.v2.offers import (
     instance_id,
     model_path,
 )
-from scaler.world.v2.registry import ORGANIZATION_ID, PROJECT_ID, Deployment, Document, Endpoint, Registry
+from scaler.world.v2.registry import ORGANIZATION_ID, PROJECT_ID, Deployment, Endpoint, Registry
+from scaler.world.v2.resources import (
+    ConfigResource,
+    DeploymentBase,
+    DeploymentOptions,
+    DeploymentResource,
+    DeploymentStatus,
+    DeploymentSummary,
+    EndpointResource,
+    EventResource,
+    InstanceType,
+    ModelResource,
+    Profile,
+    RegionStatus,
+    SupportedModel,
+)
 
+CONCURRENCY: Final = "maxConcurrentRequestsPerReplica"
 GIB_PER_GB = 1e9 / 2**30
 MINUTES_PER_HOUR = 60
 MESSAGES = {
@@ -39,7 +56,7 @@ class Views:
         self._platform = platform
         self._rfc3339 = rfc3339
 
-    def endpoint(self, endpoint: Endpoint) -> Document:
+    def endpoint(self, endpoint: Endpoint) -> EndpointResource:
         """An endpoint with summaries of its deployments."""
         return {
             "id": endpoint.id,
@@ -55,10 +72,9 @@ class Views:
             "updatedAt": self._rfc3339(endpoint.updated_at),
         }
 
-    def deployment(self, endpoint: Endpoint, deployment: Deployment) -> Document:
+    def deployment(self, endpoint: Endpoint, deployment: Deployment) -> DeploymentResource:
         """All of a deployment."""
         config = deployment.config
-        minutes = deployment.workload.inactive_timeout_minutes
         return {
             **self._common(endpoint, deployment),
             "projectId": PROJECT_ID,
@@ -70,12 +86,10 @@ class Views:
             "status": self._status(deployment),
             "etag": deployment.etag,
             "updatedAt": self._rfc3339(deployment.updated_at),
-            **({"inactiveTimeout": minutes} if minutes else {}),
-            **({"speculator": model_path(config.model.draft_id)} if config.speculation else {}),
-            **{name: value for name, value in deployment.shown.items() if value is not None},
+            **_options(deployment),
         }
 
-    def _summary(self, endpoint: Endpoint, deployment: Deployment) -> Document:
+    def _summary(self, endpoint: Endpoint, deployment: Deployment) -> DeploymentSummary:
         model = deployment.config.model
         return {
             **self._common(endpoint, deployment),
@@ -84,7 +98,7 @@ class Views:
             "readyReplicas": deployment.ready,
         }
 
-    def _common(self, endpoint: Endpoint, deployment: Deployment) -> Document:
+    def _common(self, endpoint: Endpoint, deployment: Deployment) -> DeploymentBase:
         return {
             "id": deployment.id,
             "name": f"{self._registry.slug}/{endpoint.name}/{deployment.name}",
@@ -97,7 +111,7 @@ class Views:
             "createdAt": self._rfc3339(deployment.created_at),
         }
 
-    def _status(self, deployment: Deployment) -> Document:
+    def _status(self, deployment: Deployment) -> DeploymentStatus:
         fleet = deployment.workload.fleet
         scheduled = [replica for replica in fleet.replicas if replica.state is not ReplicaState.DRAINING]
         zones = sorted({replica.zone for replica in scheduled})
@@ -110,9 +124,11 @@ class Views:
             "details": {"region": regions},
         }
 
-    def event(self, endpoint: Endpoint, event: Happening) -> Document:
+    def event(self, endpoint: Endpoint, event: Happening) -> EventResource:
         """One entry of the feed."""
-        deployment = {"deploymentId": event.deployment_id} if event.deployment_id else {}
+        more: Details = {**event.more}
+        if event.deployment_id:
+            more["deploymentId"] = event.deployment_id
         return {
             "id": event.id,
             "createdAt": self._rfc3339(event.at),
@@ -122,11 +138,10 @@ class Views:
             "sourceKind": "SOURCE_KIND_DEPLOYMENT" if event.deployment_id else "SOURCE_KIND_ENDPOINT",
             "type": event.type,
             "message": event.message,
-            **deployment,
-            **event.more,
+            **more,
         }
 
-    def supported_model(self, model: Model) -> Document:
+    def supported_model(self, model: Model) -> SupportedModel:
         """A model of the public catalog, with its deployment profile."""
         config = default_config(model)
         return {
@@ -147,7 +162,7 @@ class Views:
             "deploymentProfiles": [_profile(config)],
         }
 
-    def instance_type(self, hardware: Hardware) -> Document:
+    def instance_type(self, hardware: Hardware) -> InstanceType:
         """A hardware configuration, its price per replica and hour, and how many more fit where."""
         return {
             "id": instance_id(hardware),
@@ -164,7 +179,7 @@ class Views:
         }
 
 
-def model(model: Model) -> Document:
+def model(model: Model) -> ModelResource:
     """A model as a resource of the public project."""
     return {
         "id": model.id,
@@ -177,10 +192,9 @@ def model(model: Model) -> Document:
     }
 
 
-def config(config: Config) -> Document:
+def config(config: Config) -> ConfigResource:
     """A config; its selectors name the hardware."""
-    draft = {"draftModel": model_path(config.model.draft_id)} if config.speculation else {}
-    return {
+    shown: ConfigResource = {
         "id": config.id,
         "object": "config",
         "projectId": PUBLIC_PROJECT,
@@ -191,11 +205,26 @@ def config(config: Config) -> Document:
             {"key": "accelerator_type", "value": gpu_type(config.hardware)},
             {"key": "accelerator_count", "value": str(config.hardware.count)},
         ],
-        **draft,
     }
+    if config.speculation:
+        shown["draftModel"] = model_path(config.model.draft_id)
+    return shown
 
 
-def _profile(config: Config) -> Document:
+def _options(deployment: Deployment) -> DeploymentOptions:
+    shown: DeploymentOptions = {}
+    if deployment.workload.inactive_timeout_minutes:
+        shown["inactiveTimeout"] = deployment.workload.inactive_timeout_minutes
+    if deployment.config.speculation:
+        shown["speculator"] = model_path(deployment.config.model.draft_id)
+    if deployment.shown.get("placement") is not None:
+        shown["placement"] = deployment.shown["placement"]
+    if deployment.shown.get(CONCURRENCY) is not None:
+        shown[CONCURRENCY] = deployment.shown[CONCURRENCY]
+    return shown
+
+
+def _profile(config: Config) -> Profile:
     return {
         "profileId": f"pr_{config.id.removeprefix('cr_')}",
         "model": model_path(config.model.id),
@@ -211,7 +240,7 @@ def _profile(config: Config) -> Document:
     }
 
 
-def _region(zone: str, states: list[ReplicaState]) -> Document:
+def _region(zone: str, states: list[ReplicaState]) -> RegionStatus:
     return {"region": zone, "scheduledReplicas": len(states), "readyReplicas": states.count(ReplicaState.READY)}
 
 
