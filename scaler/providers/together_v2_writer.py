@@ -61,7 +61,7 @@ class TogetherV2Writer:
     async def change(self, endpoint_id: str, change: EndpointChange) -> Endpoint:
         """``PATCH`` of the deployment, once, without a look at what it was; to run is to have bounds."""
         if change.run and change.bounds is None:
-            raise NotOffered("v2 starts a deployment by its bounds: give minimum and maximum replicas")
+            raise NotOffered("v2 starts a deployment by its bounds: update --min-replicas N --max-replicas N")
         mask, body = _said(STOPPED if change.run is False else change.bounds, change.inactive_timeout_minutes)
         return await self._patch(endpoint_id, mask, body)
 
