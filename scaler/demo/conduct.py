@@ -5,6 +5,7 @@ Nothing here decides or measures for the daemon: it is ``scaler run`` with a con
 
 import asyncio
 import json
+import signal
 import tempfile
 import time
 from contextlib import nullcontext, suppress
@@ -194,7 +195,25 @@ async def _keep(console: Console, stage: Stage, clock: Clock, planned: list[Arri
         console.print(
             f"staying up at normal speed; metrics at http://{stage.settings.admin.listen}/metrics; Ctrl-C ends it", highlight=False
         )
-        morning = [replace(arrival, at=arrival.at - KEEP_FROM) for arrival in planned if arrival.at >= KEEP_FROM]
-        usual = SystemClock()
-        load = Load(stage.settings.proxy.listen, ENDPOINT, usual)
-        await load.run(morning, Progress(planned=len(morning)), start=usual.monotonic())
+        traffic = asyncio.create_task(_repeat(stage, planned))
+        await _interrupted()
+        traffic.cancel()
+        await asyncio.wait([traffic])
+
+
+async def _repeat(stage: Stage, planned: list[Arrival]) -> None:
+    """The trace from `KEEP_FROM` on (a shorter one from its beginning) at normal speed, again and again."""
+    usual = SystemClock()
+    begin = KEEP_FROM if planned and planned[-1].at > KEEP_FROM else 0.0
+    rest = [replace(arrival, at=arrival.at - begin) for arrival in planned if arrival.at >= begin]
+    while True:
+        await Load(stage.settings.proxy.listen, ENDPOINT, usual).run(rest, Progress(planned=len(rest)), start=usual.monotonic())
+        await usual.sleep(LINE_SECONDS)
+
+
+async def _interrupted() -> None:
+    """Wait for Ctrl-C or SIGTERM."""
+    interrupted = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
+    await interrupted.wait()

@@ -1,12 +1,16 @@
 """The demo as a newcomer runs it: its figures, its promises, and what is left of chance."""
 
 import json
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from scaler.observability.client import NoAnswer, get_json
 
 
 def demo(tmp_path: Path, *arguments: str, timeout: float = 240) -> tuple[dict[str, Any], str]:
@@ -75,3 +79,22 @@ def test_a_bad_trace_is_refused_in_one_line(tmp_path: Path, content: str, messag
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_keep_stays_up_at_normal_speed_until_it_is_interrupted(tmp_path: Path) -> None:
+    options = ("--for", "0.05", "--speed", "120", "--requests", "30", "--keep")
+    with subprocess.Popen([sys.executable, "-m", "scaler", "demo", *options], stdout=subprocess.PIPE, text=True) as kept:
+        assert kept.stdout is not None
+        printed = ""
+        while "staying up at normal speed" not in printed:
+            line = kept.stdout.readline()
+            assert line, printed
+            printed += line
+        (admin,) = re.findall(r"staying up .* http://(\S+)/metrics", printed)
+        assert get_json(admin, "/livez")["live"]
+        assert kept.poll() is None
+        kept.send_signal(signal.SIGINT)
+        kept.stdout.read()
+        assert kept.wait(timeout=30) == 0
+    with pytest.raises(NoAnswer):
+        get_json(admin, "/livez")
