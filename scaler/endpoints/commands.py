@@ -165,7 +165,7 @@ def stop(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Stop an endpoint; its configuration stays. Traffic does not wake it."""
+    """Stop an endpoint; its configuration stays. The platform does not wake it on traffic, but a daemon with idle.wake does."""
     _power(endpoint_id, config, running=False, seconds=timeout if wait else None, force=force, as_json=as_json)
 
 
