@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from scaler.actuator import Actuator, Skipped, SkipReason
 from scaler.clock import Clock
-from scaler.model import ActionKind, Decision, Endpoint, EndpointState, Known, Observation, Outcome, OutcomeStatus, Sample, Unknown
-from scaler.policy import History, PolicyState, Situation, decide
+from scaler.model import ActionKind, Decision, Endpoint, EndpointState, Inputs, Known, Observation, Outcome, OutcomeStatus, Sample, Unknown
+from scaler.policy import Memory, step
 from scaler.policy.fleet import Fleet
 from scaler.providers.base import ProviderError, Reader
 from scaler.sampling import Source
@@ -60,18 +60,19 @@ class Controller:
         self._store = store
         self._clock = clock
         self._report = report
-        self._history = History()
-        self._state = PolicyState()
+        self._memory = Memory()
 
     async def tick(self) -> Tick:
         """Go round once."""
         started = self._clock.monotonic()
         sample = self._source.sample()
         endpoint = await self._look()
-        decision = self._decide(sample, endpoint, await self._stopped_by_us(endpoint))
-        journal_error = await self._record(decision, sample, endpoint)
+        inputs = Inputs(sample, endpoint, self._clock.monotonic(), self._clock.now(), await self._stopped_by_us(endpoint))
+        decision, self._memory = step(self.key, self.settings, inputs, self._memory)
+        journal_error = await self._record(decision, inputs)
         result = await self._act(decision, endpoint)
-        tick = Tick(self.key, sample, endpoint, decision, self._state.fleet, result, journal_error, self._clock.monotonic() - started)
+        fleet = self._memory.state.fleet
+        tick = Tick(self.key, sample, endpoint, decision, fleet, result, journal_error, self._clock.monotonic() - started)
         self._report(tick)
         return tick
 
@@ -95,23 +96,10 @@ class Controller:
         last = next((action for action in sent if action.endpoint_id == endpoint.value.id), None)
         return last is not None and last.kind is ActionKind.STOP
 
-    def _decide(self, sample: Observation[Sample], endpoint: Observation[Endpoint], stopped_by_us: bool | None) -> Decision:  # noqa: FBT001 (a fact, not a switch)
-        """Ask the policy, and keep what it wants to remember."""
-        policy, idle = self.settings.policy, self.settings.idle
-        keep = max(policy.stabilization_seconds, policy.stable_window_seconds, idle.stop_after_minutes * 60)
-        self._history = self._history.add(sample, keep_seconds=keep)
-        situation = Situation(self.key, endpoint, self._history, self.settings, self._clock.monotonic(), self._clock.now(), stopped_by_us)
-        decision, self._state = decide(situation, self._state)
-        return decision
-
-    async def _record(self, decision: Decision, sample: Observation[Sample], endpoint: Observation[Endpoint]) -> str | None:
+    async def _record(self, decision: Decision, inputs: Inputs) -> str | None:
         """Write the decision down; a store that fails is reported, and the actuator will find it failing too."""
         try:
-            await self._store.record_decision(
-                decision,
-                sample.value if isinstance(sample, Known) else None,
-                endpoint.value if isinstance(endpoint, Known) else None,
-            )
+            await self._store.record_decision(decision, inputs)
         except StoreError as error:
             return str(error)
         return None

@@ -153,6 +153,22 @@ class Sample:
     output_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything from outside that one tick's decision is made of; with what the policy remembers it makes the same decision again.
+
+    now:           monotonic seconds, for arithmetic
+    at:            Unix seconds, for the record
+    stopped_by_us: of an endpoint that is stopped: whether the last thing that we did to it was to stop it; None if nobody knows
+    """
+
+    sample: Observation[Sample]
+    endpoint: Observation[Endpoint]
+    now: float
+    at: float
+    stopped_by_us: bool | None = None
+
+
 class ReasonCode(StrEnum):
     """Why a decision is what it is; the label in metrics and the key in the journal."""
 

@@ -9,7 +9,7 @@ import structlog
 
 from scaler.actuator import Skipped
 from scaler.controller import Tick
-from scaler.model import Decision, Endpoint, Known, Price, Reason, Sample
+from scaler.model import Decision, Endpoint, Known, Observation, Price, Reason, Sample
 from scaler.observability.metrics import ControlMetrics
 from scaler.store.base import DecisionRecord
 
@@ -98,8 +98,7 @@ def wide_event(tick: Tick) -> dict[str, Any]:
     return {
         "endpoint": tick.key,
         **_decision_fields(tick.decision),
-        "sample": _sample_fields(tick.sample.value) if isinstance(tick.sample, Known) else {"unknown": tick.sample.why},
-        "provider": _endpoint_fields(tick.endpoint.value) if isinstance(tick.endpoint, Known) else {"unknown": tick.endpoint.why},
+        **_inputs_fields(tick.sample, tick.endpoint),
         "ready": tick.fleet.ready if tick.fleet else None,
         "starting": tick.fleet.starting if tick.fleet else None,
         "result": tick.result.reason.value if isinstance(tick.result, Skipped) else tick.result.status.value,
@@ -114,8 +113,7 @@ def explanation(record: DecisionRecord) -> dict[str, Any]:
     return {
         "seq": record.seq,
         **_decision_fields(record.decision),
-        "sample": _sample_fields(record.sample) if record.sample else None,
-        "provider": _endpoint_fields(record.observed) if record.observed else None,
+        **_inputs_fields(record.inputs.sample, record.inputs.endpoint),
     }
 
 
@@ -137,6 +135,13 @@ def _decision_fields(decision: Decision) -> dict[str, Any]:
 
 def _numbers(reasons: Iterable[Reason]) -> Mapping[str, float]:
     return {name: round(value, 3) for reason in reasons for name, value in reason.numbers.items()}
+
+
+def _inputs_fields(sample: Observation[Sample], endpoint: Observation[Endpoint]) -> dict[str, Any]:
+    return {
+        "sample": _sample_fields(sample.value) if isinstance(sample, Known) else {"unknown": sample.why},
+        "provider": _endpoint_fields(endpoint.value) if isinstance(endpoint, Known) else {"unknown": endpoint.why},
+    }
 
 
 def _sample_fields(sample: Sample) -> dict[str, Any]:

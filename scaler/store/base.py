@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from scaler.model import Action, Bounds, Decision, Endpoint, Intent, Outcome, Sample
+from scaler.model import Action, Bounds, Decision, Endpoint, Inputs, Intent, Outcome
 
 
 class StoreFault(StrEnum):
@@ -36,8 +36,7 @@ class DecisionRecord:
 
     seq: int
     decision: Decision
-    sample: Sample | None
-    observed: Endpoint | None
+    inputs: Inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class IntentRecord:
 class Store(Protocol):
     """All methods raise `StoreError`, and come back within a deadline."""
 
-    async def record_decision(self, decision: Decision, sample: Sample | None, observed: Endpoint | None) -> int:
+    async def record_decision(self, decision: Decision, inputs: Inputs) -> int:
         """Append to the journal of decisions and return the row's sequence number."""
 
     async def decisions(self, endpoint: str, limit: int) -> list[DecisionRecord]:

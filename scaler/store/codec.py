@@ -5,12 +5,12 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from scaler.model import Action, Bounds, Decision, Endpoint, Sample
+from scaler.model import Action, Bounds, Decision, Endpoint, Inputs
 from scaler.store.base import StoreError, StoreFault
 
 T = TypeVar("T")
 
-_ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (Action, Bounds, Decision, Endpoint, Sample)}
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (Action, Bounds, Decision, Endpoint, Inputs)}
 
 
 def encode(value: object) -> str:

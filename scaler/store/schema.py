@@ -37,6 +37,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TRIGGER outcomes_live BEFORE DELETE ON outcomes BEGIN SELECT RAISE(ABORT, 'outcomes are never removed'); END",
     ),
     ("CREATE TABLE declared (key TEXT PRIMARY KEY, endpoint_id TEXT NOT NULL)",),
+    (  # what a decision was made from becomes one value
+        "ALTER TABLE decisions ADD COLUMN inputs TEXT NOT NULL DEFAULT ''",
+        "DROP TRIGGER decisions_stay",
+        """UPDATE decisions SET inputs = '{"sample":' || iif(sample IS NULL, '{"why":"not in the journal","received":0}',
+                '{"value":' || sample || ',"source":"journal","received":0}') || ',"endpoint":' ||
+            iif(observed IS NULL, '{"why":"not in the journal","received":0}',
+                '{"value":' || observed || ',"source":"journal","received":0}') || ',"now":0,"at":' || at || '}'""",
+        "ALTER TABLE decisions DROP COLUMN sample",
+        "ALTER TABLE decisions DROP COLUMN observed",
+        "CREATE TRIGGER decisions_stay BEFORE UPDATE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions are append-only'); END",
+    ),
 )
 
 

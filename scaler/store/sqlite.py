@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from scaler.model import Action, ActionKind, Bounds, Decision, Endpoint, Intent, Outcome, OutcomeStatus, Sample
+from scaler.model import Action, ActionKind, Bounds, Decision, Endpoint, Inputs, Intent, Outcome, OutcomeStatus
 from scaler.store.base import DecisionRecord, IntentRecord, StoreError, StoreFault
 from scaler.store.codec import decode, encode
 from scaler.store.schema import migrate
@@ -50,7 +50,7 @@ ERRNOS = {
 
 FAILURES = (StoreError, sqlite3.Error, OSError, UnicodeDecodeError)
 
-DECISIONS = "SELECT seq, decision, sample, observed FROM decisions WHERE endpoint = ? ORDER BY seq DESC LIMIT ?"
+DECISIONS = "SELECT seq, decision, inputs FROM decisions WHERE endpoint = ? ORDER BY seq DESC LIMIT ?"
 INTENTS = "SELECT id, at, endpoint, action, why, before FROM intents WHERE endpoint = ? ORDER BY id DESC LIMIT ?"
 OPEN_INTENTS = """SELECT id, at, endpoint, action, why, before FROM intents
     WHERE id IN (SELECT intent_id FROM open_intents) ORDER BY id"""
@@ -110,14 +110,9 @@ def _move_aside(path: Path, now: float) -> Path:
     return aside
 
 
-def _decision_record(row: tuple[int, str, str | None, str | None]) -> DecisionRecord:
-    seq, decision, sample, observed = row
-    return DecisionRecord(
-        seq,
-        decode(Decision, decision),
-        None if sample is None else decode(Sample, sample),
-        None if observed is None else decode(Endpoint, observed),
-    )
+def _decision_record(row: tuple[int, str, str]) -> DecisionRecord:
+    seq, decision, inputs = row
+    return DecisionRecord(seq, decode(Decision, decision), decode(Inputs, inputs))
 
 
 def _intent(row: tuple[int, float, str, str, str, str | None]) -> Intent:
@@ -223,21 +218,13 @@ class SqliteStore:
                 self._connection.execute("ROLLBACK")
             raise
 
-    async def record_decision(self, decision: Decision, sample: Sample | None, observed: Endpoint | None) -> int:
+    async def record_decision(self, decision: Decision, inputs: Inputs) -> int:
         """Append to the journal of decisions."""
-        values = (
-            decision.at,
-            decision.endpoint,
-            encode(decision),
-            None if sample is None else encode(sample),
-            None if observed is None else encode(observed),
-        )
+        values = (decision.at, decision.endpoint, encode(decision), encode(inputs))
 
         def work() -> int:
             with self._transaction() as connection:
-                return _row_id(
-                    connection.execute("INSERT INTO decisions (at, endpoint, decision, sample, observed) VALUES (?, ?, ?, ?, ?)", values)
-                )
+                return _row_id(connection.execute("INSERT INTO decisions (at, endpoint, decision, inputs) VALUES (?, ?, ?, ?)", values))
 
         return await self._run(work)
 

@@ -9,7 +9,7 @@ import pytest
 from scaler.actuator import Actuator, Skipped, SkipReason
 from scaler.clock import VirtualClock
 from scaler.controller import Controller, Tick, tick_all
-from scaler.model import Bounds, Decision, Endpoint, EndpointState, Known, Observation, ReasonCode, Sample, Unknown
+from scaler.model import Bounds, Decision, Endpoint, EndpointState, Inputs, Known, Observation, ReasonCode, Sample, Unknown
 from scaler.providers.base import OutcomeUnknown, Reader
 from scaler.settings import EndpointSettings
 from scaler.store.base import Store, StoreError, StoreFault
@@ -38,7 +38,7 @@ class Stage:
         self._step("look")
         return RUNNING
 
-    async def record_decision(self, decision: Decision, sample: Sample | None, observed: Endpoint | None) -> int:
+    async def record_decision(self, decision: Decision, inputs: Inputs) -> int:
         self._step("record")
         return 1
 

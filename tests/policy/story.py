@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field, replace
 
-from scaler.model import Decision, Endpoint, EndpointState, Known, Observation, Power, Sample, Unknown
-from scaler.policy import History, PolicyState, Situation, decide
+from scaler.model import Decision, Endpoint, EndpointState, Inputs, Known, Observation, Power, Sample, Unknown
+from scaler.policy import Memory, step
 from scaler.policy.fleet import Fleet
 from scaler.settings import EndpointSettings
 
@@ -38,8 +38,7 @@ class Story:
     settings: EndpointSettings
     endpoint: Endpoint
     now: float = 1000.0
-    state: PolicyState = field(default_factory=PolicyState)
-    history: History = field(default_factory=History)
+    memory: Memory = field(default_factory=Memory)
     decisions: list[Decision] = field(default_factory=list)
     obeys: bool = True
     provider_silent: str | None = None
@@ -50,12 +49,10 @@ class Story:
         seen: Observation[Sample] = (
             Unknown("cut off", self.now) if concurrency is None else Known(sample(before, concurrency, slow=slow), "story", self.now)
         )
-        self.history = self.history.add(seen, keep_seconds=3600)
         endpoint: Observation[Endpoint] = (
             Unknown(self.provider_silent, self.now) if self.provider_silent else Known(self.endpoint, "story", self.now)
         )
-        situation = Situation("chat", endpoint, self.history, self.settings, self.now, at=self.now)
-        decision, self.state = decide(situation, self.state)
+        decision, self.memory = step("chat", self.settings, Inputs(seen, endpoint, self.now, at=self.now), self.memory)
         self.decisions.append(decision)
         if self.obeys and not decision.hold:
             self._obey(decision)
@@ -77,5 +74,5 @@ class Story:
     @property
     def fleet(self) -> Fleet:
         """What the policy believes to run."""
-        assert self.state.fleet is not None
-        return self.state.fleet
+        assert self.memory.state.fleet is not None
+        return self.memory.state.fleet

@@ -15,10 +15,13 @@ from scaler.model import (
     Decision,
     Endpoint,
     EndpointState,
+    Inputs,
+    Known,
     Power,
     Reason,
     ReasonCode,
     Sample,
+    Unknown,
 )
 from scaler.store.sqlite import SqliteStore
 
@@ -45,9 +48,14 @@ def action(kind: ActionKind = ActionKind.UPDATE, low: int = 3) -> Action:
     return Action(kind, "endpoint-1", Bounds(low, 4), 60)
 
 
+def inputs(seen: Sample | None = None, observed: Endpoint | None = None) -> Inputs:
+    nothing = Unknown("nothing in this story", 4.5)
+    return Inputs(Known(seen, "meter", 4.5) if seen else nothing, Known(observed, "provider", 4.75) if observed else nothing, 5.0, 6.0)
+
+
 @pytest.fixture
 def nouns() -> SimpleNamespace:
-    return SimpleNamespace(decision=decision, sample=sample, endpoint=endpoint, action=action)
+    return SimpleNamespace(decision=decision, sample=sample, endpoint=endpoint, inputs=inputs, action=action)
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from scaler.model import Outcome, OutcomeStatus
+from scaler.model import Inputs, Known, Outcome, OutcomeStatus, Unknown
 from scaler.store.base import StoreError, StoreFault
+from scaler.store.codec import encode
 from scaler.store.schema import MIGRATIONS, migrate
-from scaler.store.sqlite import MAX_WAITING, SqliteStore
+from scaler.store.sqlite import MAX_WAITING, SqliteStore, read_decisions
 
 Opener = Callable[[], Awaitable[SqliteStore]]
 
@@ -47,7 +48,7 @@ async def fault(call: Awaitable[object]) -> StoreFault:
 
 
 async def test_a_corrupt_file_is_moved_aside_and_kept(store: SqliteStore, reopen: Opener, nouns: SimpleNamespace) -> None:
-    await store.record_decision(nouns.decision(1.0), None, None)
+    await store.record_decision(nouns.decision(1.0), nouns.inputs())
     await store.close()
     rotten = b"rotten" * 5000
     for expected in ("scaler.db.corrupt-1700000000", "scaler.db.corrupt-1700000001"):
@@ -56,12 +57,12 @@ async def test_a_corrupt_file_is_moved_aside_and_kept(store: SqliteStore, reopen
         assert fresh.moved_aside == store.path.with_name(expected)
         assert fresh.moved_aside.read_bytes() == rotten
         assert await fresh.decisions("chat", 5) == []
-        assert await fresh.record_decision(nouns.decision(1.0), None, None) == 1
+        assert await fresh.record_decision(nouns.decision(1.0), nouns.inputs()) == 1
         await fresh.close()
 
 
 async def test_a_file_is_moved_aside_together_with_its_log(store: SqliteStore, reopen: Opener, nouns: SimpleNamespace) -> None:
-    await store.record_decision(nouns.decision(1.0), None, None)
+    await store.record_decision(nouns.decision(1.0), nouns.inputs())
     await store.close()
     store.path.write_bytes(b"rotten" * 5000)
     store.path.with_name("scaler.db-wal").write_bytes(b"old log")
@@ -72,7 +73,7 @@ async def test_a_file_is_moved_aside_together_with_its_log(store: SqliteStore, r
 
 async def test_a_rotten_page_in_the_middle_is_found_at_the_next_opening(store: SqliteStore, reopen: Opener, nouns: SimpleNamespace) -> None:
     for at in range(30):
-        await store.record_decision(nouns.decision(float(at)), None, None)
+        await store.record_decision(nouns.decision(float(at)), nouns.inputs())
     await store.close()
     content = store.path.read_bytes()
     assert len(content) % 4096 == 0
@@ -84,7 +85,7 @@ async def test_a_rotten_page_in_the_middle_is_found_at_the_next_opening(store: S
 async def test_flipped_bytes_end_in_a_store_that_works_or_in_a_typed_error(reopen: Opener, nouns: SimpleNamespace, seed: int) -> None:
     store = await reopen()
     for at in range(30):
-        await store.record_decision(nouns.decision(float(at)), nouns.sample(), nouns.endpoint())
+        await store.record_decision(nouns.decision(float(at)), nouns.inputs(nouns.sample(), nouns.endpoint()))
     await store.close()
     dice = random.Random(seed)
     content = bytearray(store.path.read_bytes())
@@ -103,7 +104,7 @@ async def test_flipped_bytes_end_in_a_store_that_works_or_in_a_typed_error(reope
 
 async def test_a_log_that_broke_off_loses_the_end_only(store: SqliteStore, reopen: Opener, nouns: SimpleNamespace) -> None:
     for at in range(20):
-        await store.record_decision(nouns.decision(float(at)), None, None)
+        await store.record_decision(nouns.decision(float(at)), nouns.inputs())
     database, log = store.path.read_bytes(), store.path.with_name("scaler.db-wal").read_bytes()
     await store.close()
     store.path.write_bytes(database)
@@ -166,7 +167,7 @@ async def test_a_directory_that_cannot_be_written_is_a_store_error() -> None:
 
 
 async def test_a_store_that_has_become_read_only_refuses_intents_and_still_tells(store: SqliteStore, nouns: SimpleNamespace) -> None:
-    await store.record_decision(nouns.decision(1.0), None, None)
+    await store.record_decision(nouns.decision(1.0), nouns.inputs())
     await store._run(lambda: store._connection.execute("PRAGMA query_only = ON"))
     assert await fault(store.add_intent(0.0, "chat", nouns.action(), "")) is StoreFault.READ_ONLY
     assert [row.seq for row in await store.decisions("chat", 5)] == [1]
@@ -258,3 +259,16 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(reopen: Opener, tmp_pa
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     for intent in waiting:
         await store.add_outcome(Outcome(intent.id, 1.0, OutcomeStatus.REFUSED, "not applied"))
+
+
+def test_what_older_journals_hold_is_kept(tmp_path: Path, nouns: SimpleNamespace) -> None:
+    with closing(sqlite3.connect(tmp_path / "old.db", isolation_level=None)) as connection:
+        migrate(connection, MIGRATIONS[:2])
+        add = "INSERT INTO decisions (at, endpoint, decision, sample, observed) VALUES (1.5, 'chat', ?, ?, ?)"
+        for sample, observed in ((encode(nouns.sample()), None), (None, encode(nouns.endpoint()))):
+            connection.execute(add, (encode(nouns.decision(1.5)), sample, observed))
+        migrate(connection)
+    newer, older = (record.inputs for record in read_decisions(tmp_path / "old.db", "chat", 10))
+    nothing = Unknown("not in the journal", 0.0)
+    assert older == Inputs(Known(nouns.sample(), "journal", 0.0), nothing, 0.0, 1.5)
+    assert newer == Inputs(nothing, Known(nouns.endpoint(), "journal", 0.0), 0.0, 1.5)

@@ -7,13 +7,28 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaler.clock import VirtualClock
-from scaler.model import Action, ActionKind, Bounds, Decision, Endpoint, Intent, Outcome, OutcomeStatus, Sample
+from scaler.model import (
+    Action,
+    ActionKind,
+    Bounds,
+    Decision,
+    Endpoint,
+    Inputs,
+    Intent,
+    Known,
+    Observation,
+    Outcome,
+    OutcomeStatus,
+    Sample,
+    Unknown,
+)
 from scaler.settings import StoreSettings
 from scaler.store import open_store
 from scaler.store.base import DecisionRecord, IntentRecord, StoreError, StoreFault
@@ -34,19 +49,26 @@ async def act(store: SqliteStore, action: Action, *ends: OutcomeStatus, at: floa
 
 async def test_a_decision_comes_back_as_it_was_with_what_it_was_made_from(store: SqliteStore, nouns: SimpleNamespace) -> None:
     full, bare = nouns.decision(1.1), nouns.decision(2.2)
-    assert await store.record_decision(full, nouns.sample(), nouns.endpoint()) == 1
-    assert await store.record_decision(nouns.decision(1.5, "other"), None, None) == 2
-    assert await store.record_decision(bare, None, None) == 3
+    assert await store.record_decision(full, nouns.inputs(nouns.sample(), nouns.endpoint())) == 1
+    assert await store.record_decision(nouns.decision(1.5, "other"), nouns.inputs()) == 2
+    assert await store.record_decision(bare, nouns.inputs()) == 3
     assert await store.decisions("chat", 10) == [
-        DecisionRecord(3, bare, None, None),
-        DecisionRecord(1, full, nouns.sample(), nouns.endpoint()),
+        DecisionRecord(3, bare, nouns.inputs()),
+        DecisionRecord(1, full, nouns.inputs(nouns.sample(), nouns.endpoint())),
     ]
     assert [row.seq for row in await store.decisions("chat", 1)] == [3]
     assert await store.decisions("nobody", 10) == []
 
 
+def observations(kind: type[Sample] | type[Endpoint]) -> st.SearchStrategy[Observation[Any]]:
+    return st.builds(Known, st.from_type(kind), st.text(), st.floats()) | st.from_type(Unknown)
+
+
+INPUTS = st.builds(Inputs, sample=observations(Sample), endpoint=observations(Endpoint))
+
+
 @settings(max_examples=200, deadline=None)
-@given(st.from_type(Decision) | st.from_type(Sample) | st.from_type(Endpoint) | st.from_type(Action) | st.from_type(Bounds))
+@given(st.from_type(Decision) | INPUTS | st.from_type(Endpoint) | st.from_type(Action) | st.from_type(Bounds))
 def test_every_noun_survives_the_journal_bit_for_bit(noun: object) -> None:
     back = decode(type(noun), encode(noun))
     assert type(back) is type(noun)
@@ -115,34 +137,34 @@ async def test_endpoints_are_remembered_as_they_were_last_seen(store: SqliteStor
 
 async def test_everything_is_there_after_reopening_and_numbers_go_on(store: SqliteStore, reopen: Opener, nouns: SimpleNamespace) -> None:
     intent = await act(store, nouns.action(), UNKNOWN)
-    await store.record_decision(nouns.decision(1.0), None, None)
+    await store.record_decision(nouns.decision(1.0), nouns.inputs())
     await store.close()
     again = await reopen()
     assert await again.open_intents() == [intent]
     assert (await act(again, nouns.action())).id == 2
-    assert await again.record_decision(nouns.decision(2.0), None, None) == 2
+    assert await again.record_decision(nouns.decision(2.0), nouns.inputs()) == 2
     assert again.moved_aside is None
 
 
 async def test_pruning_takes_the_oldest_and_leaves_no_gap(store: SqliteStore, nouns: SimpleNamespace) -> None:
     for at in (1.0, 2.0, 50.0, 3.0, 60.0):  # the wall clock was set back once
-        await store.record_decision(nouns.decision(at), None, None)
+        await store.record_decision(nouns.decision(at), nouns.inputs())
     intent = await act(store, nouns.action(), at=1.0)
     assert await store.prune(before=10.0) == 2
     assert [row.seq for row in await store.decisions("chat", 10)] == [5, 4, 3]
     assert await store.prune(before=10.0) == 0
     assert await store.prune(before=1000.0) == 3
     assert await store.open_intents() == [intent]
-    assert await store.record_decision(nouns.decision(2000.0), None, None) == 6
+    assert await store.record_decision(nouns.decision(2000.0), nouns.inputs()) == 6
 
 
 @pytest.mark.parametrize("old", [0, 3])
 async def test_what_is_written_while_pruning_stays(store: SqliteStore, nouns: SimpleNamespace, old: int) -> None:
     """The first decision of a daemon and its first pruning come at the same moment."""
     for _ in range(old):
-        await store.record_decision(nouns.decision(1.0), None, None)
+        await store.record_decision(nouns.decision(1.0), nouns.inputs())
     pruned, *_ = await asyncio.gather(
-        store.prune(before=10.0), *(store.record_decision(nouns.decision(20.0), None, None) for _ in range(5))
+        store.prune(before=10.0), *(store.record_decision(nouns.decision(20.0), nouns.inputs()) for _ in range(5))
     )
     assert pruned == old
     assert [row.seq for row in await store.decisions("chat", 10)] == list(range(old + 5, old, -1))
@@ -153,7 +175,7 @@ async def test_pruning_in_portions_removes_all_that_is_due(
 ) -> None:
     monkeypatch.setattr("scaler.store.sqlite.PRUNE_ROWS", 4)
     for at in range(10):
-        await store.record_decision(nouns.decision(float(at)), None, None)
+        await store.record_decision(nouns.decision(float(at)), nouns.inputs())
     assert await store.prune(before=8.0) == 8
     assert [row.seq for row in await store.decisions("chat", 10)] == [10, 9]
 
@@ -169,7 +191,7 @@ async def test_pruning_in_portions_removes_all_that_is_due(
     ],
 )
 async def test_the_journals_refuse_to_be_rewritten_by_anyone(store: SqliteStore, nouns: SimpleNamespace, sql: str) -> None:
-    await store.record_decision(nouns.decision(1.0), None, None)
+    await store.record_decision(nouns.decision(1.0), nouns.inputs())
     await act(store, nouns.action(), REFUSED)
     await store.close()
     with sqlite3.connect(store.path) as connection, pytest.raises(sqlite3.IntegrityError, match=r"append-only|never removed"):
@@ -189,7 +211,7 @@ async def test_numbers_have_no_gaps_when_many_write_at_once(store: SqliteStore, 
 
 async def test_another_process_reads_decisions_while_the_daemon_writes(store: SqliteStore, nouns: SimpleNamespace) -> None:
     for at in (1.0, 2.0, 3.0):
-        await store.record_decision(nouns.decision(at), nouns.sample(), None)
+        await store.record_decision(nouns.decision(at), nouns.inputs(nouns.sample()))
     assert [row.seq for row in read_decisions(store.path, "chat", 2)] == [3, 2]
     assert read_decisions(store.path, "chat", 9) == await store.decisions("chat", 9)
     await store.close()
@@ -207,7 +229,7 @@ def test_reading_what_is_no_store_is_a_store_error(tmp_path: Path, content: byte
 
 
 async def test_the_file_and_its_log_are_for_the_owner_only(store: SqliteStore, reopen: Opener, nouns: SimpleNamespace) -> None:
-    await store.record_decision(nouns.decision(1.0), None, None)
+    await store.record_decision(nouns.decision(1.0), nouns.inputs())
     files = list(store.path.parent.iterdir())
     assert {file.name for file in files} == {"scaler.db", "scaler.db-wal", "scaler.db-shm"}
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
@@ -220,7 +242,7 @@ async def test_the_file_and_its_log_are_for_the_owner_only(store: SqliteStore, r
 async def test_an_intent_is_synced_to_the_disk_and_a_decision_is_not(store: SqliteStore, nouns: SimpleNamespace) -> None:
     seen: list[str] = []
     await store._run(lambda: store._connection.set_trace_callback(seen.append))
-    await store.record_decision(nouns.decision(1.0), None, None)
+    await store.record_decision(nouns.decision(1.0), nouns.inputs())
     decided = [line for line in seen if "synchronous" in line]
     seen.clear()
     await store.add_intent(0.0, "chat", nouns.action(), "")
@@ -229,10 +251,10 @@ async def test_an_intent_is_synced_to_the_disk_and_a_decision_is_not(store: Sqli
 
 
 async def test_ten_thousand_decisions_are_written_and_read_quickly(store: SqliteStore, nouns: SimpleNamespace) -> None:
-    one, sample, endpoint = nouns.decision(1.0), nouns.sample(), nouns.endpoint()
+    one, inputs = nouns.decision(1.0), nouns.inputs(nouns.sample(), nouns.endpoint())
     began = time.perf_counter()
     for _ in range(10_000):
-        await store.record_decision(one, sample, endpoint)
+        await store.record_decision(one, inputs)
     written = time.perf_counter()
     assert len(await store.decisions("chat", 100)) == 100
     read = time.perf_counter()

@@ -1,0 +1,30 @@
+"""One tick of the policy as a fold: inputs and memory in, a decision and memory out.
+
+The controller goes step by step live, a backtest in virtual time, a replay over the journal: the same inputs and memory give the same bits.
+"""
+
+from dataclasses import dataclass, field
+
+from scaler.model import Decision, Inputs
+from scaler.policy.decide import Situation, decide
+from scaler.policy.history import History
+from scaler.policy.state import PolicyState
+from scaler.settings import EndpointSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All that the policy of one endpoint remembers from one tick to the next. A fresh one is safe."""
+
+    history: History = field(default_factory=History)
+    state: PolicyState = field(default_factory=PolicyState)
+
+
+def step(key: str, settings: EndpointSettings, inputs: Inputs, memory: Memory) -> tuple[Decision, Memory]:
+    """What endpoint ``key`` should be now, and what to remember for the next tick."""
+    policy, idle = settings.policy, settings.idle
+    keep = max(policy.stabilization_seconds, policy.stable_window_seconds, idle.stop_after_minutes * 60)
+    history = memory.history.add(inputs.sample, keep_seconds=keep)
+    situation = Situation(key, inputs.endpoint, history, settings, inputs.now, inputs.at, inputs.stopped_by_us)
+    decision, state = decide(situation, memory.state)
+    return decision, Memory(history, state)
