@@ -18,8 +18,11 @@ from scaler.observability.admin import healthcheck
 from scaler.observability.client import NoAnswer, ask
 from scaler.observability.logs import configure
 from scaler.providers.base import BadProviderSettings
+from scaler.replay import Summary
+from scaler.replay import replay as make_again
 from scaler.settings import ConfigError, load
 from scaler.store.base import StoreError
+from scaler.store.sqlite import read_journal
 from scaler.world import command
 from scaler.world.workload import TraceError
 
@@ -84,6 +87,14 @@ def explain(endpoint: str, config: Config, *, limit: Annotated[int, typer.Option
     """Why ENDPOINT is the size it is: the newest decisions, newest first, with the numbers behind them."""
     answer = ask(load(config).admin, f"/explain/{endpoint}?limit={limit}")
     typer.echo(json.dumps(answer, indent=2)) if as_json else Console().print(show.explanation(answer))
+
+
+@app.command()
+def replay(endpoint: str, config: Config) -> None:
+    """Make the journalled decisions about ENDPOINT again from what they were made from; exit 1 if one comes out otherwise."""
+    summary = Summary.of(make_again(read_journal(load(config).store.path, endpoint)))
+    Console().print(show.replayed(endpoint, summary))
+    raise typer.Exit(1 if summary.different else 0)
 
 
 @app.command()

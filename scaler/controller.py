@@ -5,6 +5,7 @@ as such; a decision is in the journal before its action is tried. Not guaranteed
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from scaler.model import ActionKind, Decision, Endpoint, EndpointState, Inputs, 
 from scaler.policy import Memory, step
 from scaler.policy.fleet import Fleet
 from scaler.providers.base import ProviderError, Reader
+from scaler.replay import CHECKPOINT_SECONDS, checkpoint
 from scaler.sampling import Source
 from scaler.settings import EndpointSettings
 from scaler.store.base import Store, StoreError
@@ -61,6 +63,8 @@ class Controller:
         self._clock = clock
         self._report = report
         self._memory = Memory()
+        self._checkpoint_due = -math.inf  # monotonic seconds
+        self._checkpoint_settings = settings
 
     async def tick(self) -> Tick:
         """Go round once."""
@@ -68,8 +72,9 @@ class Controller:
         sample = self._source.sample()
         endpoint = await self._look()
         inputs = Inputs(sample, endpoint, self._clock.monotonic(), self._clock.now(), await self._stopped_by_us(endpoint))
-        decision, self._memory = step(self.key, self.settings, inputs, self._memory)
-        journal_error = await self._record(decision, inputs)
+        settings, before = self.settings, self._memory
+        decision, self._memory = step(self.key, settings, inputs, before)
+        journal_error = await self._record(decision, inputs, settings, before)
         result = await self._act(decision, endpoint)
         fleet = self._memory.state.fleet
         tick = Tick(self.key, sample, endpoint, decision, fleet, result, journal_error, self._clock.monotonic() - started)
@@ -96,12 +101,20 @@ class Controller:
         last = next((action for action in sent if action.endpoint_id == endpoint.value.id), None)
         return last is not None and last.kind is ActionKind.STOP
 
-    async def _record(self, decision: Decision, inputs: Inputs) -> str | None:
-        """Write the decision down; a store that fails is reported, and the actuator will find it failing too."""
+    async def _record(self, decision: Decision, inputs: Inputs, settings: EndpointSettings, before: Memory) -> str | None:
+        """Write the decision down, and now and then all that it was made with.
+
+        A store that fails is reported, and the actuator will find it failing too. The chain of a replay breaks with a decision that is
+        missing, so the next one brings a checkpoint.
+        """
+        due = inputs.now >= self._checkpoint_due or settings != self._checkpoint_settings
         try:
-            await self._store.record_decision(decision, inputs)
+            await self._store.record_decision(decision, inputs, checkpoint(settings, before) if due else None)
         except StoreError as error:
+            self._checkpoint_due = -math.inf
             return str(error)
+        if due:
+            self._checkpoint_due, self._checkpoint_settings = inputs.now + CHECKPOINT_SECONDS, settings
         return None
 
     async def _act(self, decision: Decision, endpoint: Observation[Endpoint]) -> Outcome | Skipped:

@@ -7,6 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from scaler.replay import Summary
+
 
 def moment(at: float) -> str:
     """Unix seconds as a readable UTC time."""
@@ -48,6 +50,17 @@ def explanation(answer: dict[str, Any]) -> RenderableType:
     if not answer["decisions"]:
         return Text(f"No decision about {answer['endpoint']} has been recorded yet.")
     return Group(*(_argument(decision) for decision in answer["decisions"]))
+
+
+def replayed(endpoint: str, summary: Summary) -> RenderableType:
+    """How a replay of the journal went, with examples of what came out otherwise."""
+    lines = [Text(f"{endpoint}: {summary.same:,} decisions made again, bit for bit the same; {summary.different:,} came out otherwise")]
+    if summary.without_checkpoint:
+        lines.append(Text(f"{summary.without_checkpoint:,} more have no checkpoint before them and cannot be made again", style="dim"))
+    for one in summary.examples:
+        then, now = one.record.decision, one.again
+        lines.append(Text(f"  {moment(then.at)} UTC (seq {one.record.seq})\n    then: {then}\n    now:  {now}"))
+    return Group(*lines)
 
 
 def _argument(decision: dict[str, Any]) -> RenderableType:

@@ -31,12 +31,21 @@ class StoreError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a replay can begin: what a decision was made with besides its inputs. Texts of whoever makes them, opaque here."""
+
+    settings: str
+    memory: str
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionRecord:
     """A decision of the journal with what it was made from. ``seq`` grows by one without gaps."""
 
     seq: int
     decision: Decision
     inputs: Inputs
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +59,8 @@ class IntentRecord:
 class Store(Protocol):
     """All methods raise `StoreError`, and come back within a deadline."""
 
-    async def record_decision(self, decision: Decision, inputs: Inputs) -> int:
-        """Append to the journal of decisions and return the row's sequence number."""
+    async def record_decision(self, decision: Decision, inputs: Inputs, checkpoint: Checkpoint | None = None) -> int:
+        """Append to the journal of decisions and return the row's sequence number. A checkpoint is kept together with it, or neither."""
 
     async def decisions(self, endpoint: str, limit: int) -> list[DecisionRecord]:
         """The newest ``limit`` decisions of an endpoint, newest first."""

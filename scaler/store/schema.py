@@ -47,6 +47,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE decisions DROP COLUMN sample",
         "ALTER TABLE decisions DROP COLUMN observed",
         "CREATE TRIGGER decisions_stay BEFORE UPDATE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions are append-only'); END",
+        "CREATE TABLE checkpoints (seq INTEGER PRIMARY KEY, settings TEXT NOT NULL, memory TEXT NOT NULL)",
     ),
 )
 

@@ -13,11 +13,12 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from scaler.model import Action, ActionKind, Bounds, Decision, Endpoint, Inputs, Intent, Outcome, OutcomeStatus
-from scaler.store.base import DecisionRecord, IntentRecord, StoreError, StoreFault
+from scaler.store.base import Checkpoint, DecisionRecord, IntentRecord, StoreError, StoreFault
 from scaler.store.codec import decode, encode
 from scaler.store.schema import migrate
 
@@ -51,6 +52,8 @@ ERRNOS = {
 FAILURES = (StoreError, sqlite3.Error, OSError, UnicodeDecodeError)
 
 DECISIONS = "SELECT seq, decision, inputs FROM decisions WHERE endpoint = ? ORDER BY seq DESC LIMIT ?"
+JOURNAL = """SELECT seq, decision, inputs, settings, memory FROM decisions LEFT JOIN checkpoints USING (seq)
+    WHERE endpoint = ? ORDER BY seq"""
 INTENTS = "SELECT id, at, endpoint, action, why, before FROM intents WHERE endpoint = ? ORDER BY id DESC LIMIT ?"
 OPEN_INTENTS = """SELECT id, at, endpoint, action, why, before FROM intents
     WHERE id IN (SELECT intent_id FROM open_intents) ORDER BY id"""
@@ -61,6 +64,7 @@ ACTIONS_SINCE = """SELECT count(*) FROM intents WHERE endpoint = ? AND at >= ?
 FIRST_KEPT = """SELECT coalesce((SELECT seq FROM decisions WHERE at >= ? ORDER BY seq LIMIT 1), (SELECT max(seq) + 1 FROM decisions), 0)"""
 """Where all are too old, or there are none, what is written from now on stays."""
 PRUNE = "DELETE FROM decisions WHERE seq IN (SELECT seq FROM decisions WHERE seq < ? ORDER BY seq LIMIT ?)"
+PRUNE_CHECKPOINTS = "DELETE FROM checkpoints WHERE seq < ?"
 REMEMBER = """INSERT INTO endpoints (key, endpoint) VALUES (?, ?)
     ON CONFLICT (key) DO UPDATE SET endpoint = excluded.endpoint WHERE endpoint <> excluded.endpoint"""
 
@@ -115,6 +119,12 @@ def _decision_record(row: tuple[int, str, str]) -> DecisionRecord:
     return DecisionRecord(seq, decode(Decision, decision), decode(Inputs, inputs))
 
 
+def _journal_record(row: tuple[int, str, str, str | None, str | None]) -> DecisionRecord:
+    seq, decision, inputs, settings, memory = row
+    checkpoint = None if settings is None or memory is None else Checkpoint(settings, memory)
+    return replace(_decision_record((seq, decision, inputs)), checkpoint=checkpoint)
+
+
 def _intent(row: tuple[int, float, str, str, str, str | None]) -> Intent:
     number, at, endpoint, action, why, before = row
     return Intent(number, at, endpoint, decode(Action, action), why, None if before is None else decode(Bounds, before))
@@ -125,6 +135,15 @@ def read_decisions(path: Path, endpoint: str, limit: int) -> list[DecisionRecord
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as connection:
             return [_decision_record(row) for row in connection.execute(DECISIONS, (endpoint, limit))]
+    except FAILURES as error:
+        raise StoreError(_fault(error), f"{path}: {error}") from error
+
+
+def read_journal(path: Path, endpoint: str) -> Iterator[DecisionRecord]:
+    """All decisions of an endpoint, oldest first, with their checkpoints; for another process, read-only, blocking. Raises `StoreError`."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as connection:
+            yield from map(_journal_record, connection.execute(JOURNAL, (endpoint,)))
     except FAILURES as error:
         raise StoreError(_fault(error), f"{path}: {error}") from error
 
@@ -218,13 +237,17 @@ class SqliteStore:
                 self._connection.execute("ROLLBACK")
             raise
 
-    async def record_decision(self, decision: Decision, inputs: Inputs) -> int:
+    async def record_decision(self, decision: Decision, inputs: Inputs, checkpoint: Checkpoint | None = None) -> int:
         """Append to the journal of decisions."""
         values = (decision.at, decision.endpoint, encode(decision), encode(inputs))
 
         def work() -> int:
             with self._transaction() as connection:
-                return _row_id(connection.execute("INSERT INTO decisions (at, endpoint, decision, inputs) VALUES (?, ?, ?, ?)", values))
+                seq = _row_id(connection.execute("INSERT INTO decisions (at, endpoint, decision, inputs) VALUES (?, ?, ?, ?)", values))
+                if checkpoint is not None:
+                    kept = (seq, checkpoint.settings, checkpoint.memory)
+                    connection.execute("INSERT INTO checkpoints (seq, settings, memory) VALUES (?, ?, ?)", kept)
+                return seq
 
         return await self._run(work)
 
@@ -238,6 +261,7 @@ class SqliteStore:
 
         def work() -> int:
             with self._transaction() as connection:
+                connection.execute(PRUNE_CHECKPOINTS, (first_kept,))
                 return connection.execute(PRUNE, (first_kept, PRUNE_ROWS)).rowcount
 
         removed = portion = await self._run(work)

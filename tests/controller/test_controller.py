@@ -12,7 +12,7 @@ from scaler.controller import Controller, Tick, tick_all
 from scaler.model import Bounds, Decision, Endpoint, EndpointState, Inputs, Known, Observation, ReasonCode, Sample, Unknown
 from scaler.providers.base import OutcomeUnknown, Reader
 from scaler.settings import EndpointSettings
-from scaler.store.base import Store, StoreError, StoreFault
+from scaler.store.base import Checkpoint, Store, StoreError, StoreFault
 
 RUNNING = Endpoint("endpoint-1", "tester/model", "model", "2x_gpu", EndpointState.STARTED, Bounds(2, 2))
 
@@ -38,7 +38,7 @@ class Stage:
         self._step("look")
         return RUNNING
 
-    async def record_decision(self, decision: Decision, inputs: Inputs) -> int:
+    async def record_decision(self, decision: Decision, inputs: Inputs, checkpoint: Checkpoint | None) -> int:
         self._step("record")
         return 1
 
