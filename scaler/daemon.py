@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 PRICE_REFRESH_SECONDS = 3600.0
 PRUNE_SECONDS = 86_400.0
-RELOADABLE = frozenset({"endpoints", "guard", "dry_run", "pause_file"})
+RELOADABLE = frozenset({"endpoints", "clients", "guard", "dry_run", "pause_file"})
 """What SIGHUP may change; the rest is wired at the start and needs a restart."""
 
 
@@ -135,6 +135,7 @@ class Daemon:
         self._declarer.use(settings)
         self._settled = self._declarer.settled(settings)
         self._actuator.use(self._settled)
+        self._proxy.set_keys(settings.clients.keys)
         self._metrics.set_endpoints(settings.endpoints)
         self._reporter.set_endpoints(settings.endpoints)
         self._controllers = {key: self._controller(key) for key in self._settled.endpoints}

@@ -50,6 +50,7 @@ def _origin(value: str) -> str:
 
 Listen = Annotated[str, AfterValidator(_listen)]
 Origin = Annotated[str, AfterValidator(_origin)]
+ClientName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 V2_TIMEOUTS = range(30, 1441)
 """Minutes of inactivity that Together v2 can be told to wait, beside 0 for ever."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
@@ -129,8 +130,14 @@ class ProxySettings(Section):
     """Largest request body; beyond it 413."""
     max_head_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024
     """Largest request head; beyond it 431."""
+    max_url_bytes: Annotated[int, Field(gt=0)] = 8 * 1024
+    """Longest request target; beyond it 414."""
     max_connections: Annotated[int, Field(gt=0)] = 10_000
     """Client connections at once; beyond it the newest is closed."""
+    max_connections_per_address: Annotated[int, Field(gt=0)] = 10_000
+    """Of those, from one address (IPv6: one /64). Lower it where clients come directly; behind another proxy all have its address."""
+    max_buffered_bytes: Annotated[int, Field(gt=0, validate_default=True)] = 512 * 1024 * 1024
+    """Request bodies held at once, of all connections; beyond it 503. Answers are held to 64 KiB for each connection."""
     header_timeout_seconds: Positive = 10.0
     """A request head must be complete in this time (408)."""
     body_timeout_seconds: Positive = 30.0
@@ -145,6 +152,46 @@ class ProxySettings(Section):
     """An idle upstream connection is kept this long."""
     drain_seconds: Seconds = 60.0
     """On SIGTERM, streams in flight get this long to finish."""
+
+    @field_validator("max_buffered_bytes")
+    @classmethod
+    def _holds_a_body(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("max_body_bytes", 0):
+            raise ValueError("expected at least max_body_bytes")
+        return value
+
+
+class ClientKeySettings(Section):
+    """A client of the request path, known by its key."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of the key, in hexadecimal. The key itself is kept nowhere; make it long and random."""
+    requests_per_minute: Positive | None = None
+    """Its sustained rate; beyond it 429. Default: no limit."""
+    burst: Annotated[int, Field(gt=0)] = 20
+    """With a rate: so many requests may come at once."""
+    max_in_flight: Annotated[int, Field(gt=0)] | None = None
+    """Its requests in flight at once; beyond it 429. Default: no limit."""
+
+
+class ClientsSettings(Section):
+    """Who may send inference requests. Without keys anyone who reaches ``proxy.listen`` may."""
+
+    keys: Annotated[dict[ClientName, ClientKeySettings], Field(max_length=1000)] = {}
+    """Clients by a name of your own, which is also their label in metrics."""
+    keys_file: Path | None = None
+    """YAML file with more of them, of the same shape; it wins over ``keys`` where both name one."""
+    anonymous_on: Listen | None = None
+    """To serve anyone on an address that is not loopback: ``proxy.listen`` once more, so that it is no accident."""
+
+    @field_validator("keys")
+    @classmethod
+    def _keys_differ(cls, value: dict[str, ClientKeySettings]) -> dict[str, ClientKeySettings]:
+        owners: dict[str, str] = {}
+        for name, key in value.items():
+            if owners.setdefault(key.sha256, name) != name:
+                raise ValueError(f"{name} has the same key as {owners[key.sha256]}")
+        return value
 
 
 class AdminSettings(Section):
@@ -246,6 +293,15 @@ class IdleSettings(Section):
     """Whether scaler starts the endpoint again when requests come while it is stopped."""
 
 
+class TrafficSettings(Section):
+    """How the request path treats an endpoint's requests."""
+
+    max_in_flight: Annotated[int, Field(gt=0)] | None = None
+    """Requests at once, those that wait among them; beyond it 503. Default: 1024, or four times what all replicas plan for if more."""
+    retry_stale: bool = False
+    """Send a request once more if its kept upstream connection ended without a byte of an answer. It may then be carried out twice."""
+
+
 class EndpointSettings(Section):
     """One endpoint that scaler looks after. Its key in ``endpoints`` is a name for people, metrics and requests.
 
@@ -280,6 +336,8 @@ class EndpointSettings(Section):
     """How traffic becomes replicas."""
     idle: IdleSettings = IdleSettings()
     """When it may sleep."""
+    traffic: TrafficSettings = TrafficSettings()
+    """How its requests are treated."""
 
     @field_validator("id")
     @classmethod
@@ -506,6 +564,8 @@ class Settings(BaseSettings):
     """The update API."""
     proxy: ProxySettings = ProxySettings()
     """The request path."""
+    clients: ClientsSettings = ClientsSettings()
+    """Who may send requests."""
     admin: AdminSettings = AdminSettings()
     """Health, metrics and status."""
     endpoints: Annotated[dict[str, EndpointSettings], Field(min_length=1, max_length=100)]
@@ -583,6 +643,15 @@ class Settings(BaseSettings):
         host, _ = host_port(self.admin.listen)
         if host not in LOOPBACK and self.admin.token is None and self.admin.token_file is None:
             raise ValueError(f"admin.listen: {host} is not loopback; expected admin.token_file beside it")
+        return self
+
+    @model_validator(mode="after")
+    def _requests_are_somebodys(self) -> Self:
+        listen, clients = self.proxy.listen, self.clients
+        if host_port(listen)[0] not in LOOPBACK and not clients.keys and clients.anonymous_on != listen:
+            raise ValueError(
+                f"clients.keys: proxy.listen {listen} is not loopback; expected keys of clients, or clients.anonymous_on: '{listen}'"
+            )
         return self
 
     @property
@@ -677,6 +746,13 @@ def _secret_files(tree: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return overlay, problems
 
 
+def _client_keys(tree: dict[str, Any]) -> dict[str, Any]:
+    """The clients that ``clients.keys_file`` names, as an overlay; raises `ConfigError`."""
+    branch = tree.get("clients")
+    file = branch.get("keys_file") if isinstance(branch, dict) else None
+    return {"clients": {"keys": _read_yaml(Path(file))}} if isinstance(file, str) else {}
+
+
 def _describe(error: ValidationError) -> list[str]:
     """One line per fault; the input itself is never shown, it may be a secret."""
     lines = []
@@ -730,7 +806,7 @@ def _gather(source: Path, file: dict[str, Any]) -> dict[str, Any]:
     secrets, problems = _secret_files(tree)
     if problems:
         raise ConfigError(source, problems)
-    return _merge(tree, secrets)
+    return _merge(_merge(tree, secrets), _client_keys(tree))
 
 
 def _require_key(source: Path, provider: ProviderSettings) -> None:

@@ -20,6 +20,7 @@ from scaler import __version__
 from scaler.actuator import Skipped, SkipReason
 from scaler.controller import Tick
 from scaler.model import ActionKind, EndpointState, Known, OutcomeStatus, Power, ReasonCode
+from scaler.proxy.keys import Account
 from scaler.proxy.meter import HistogramReading, Meter, Reading
 
 TICK_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -210,6 +211,10 @@ class ProxyFigures(Protocol):
     def limits_hit(self) -> Mapping[str, int]:
         """How often each limit was hit, cumulative."""
 
+    @property
+    def clients(self) -> Mapping[str, Account]:
+        """Clients that have keys, by name."""
+
 
 class MeterCollector:
     """The request path's figures, read when asked: a scrape sees this moment, and the traffic pays nothing for metrics."""
@@ -225,6 +230,7 @@ class MeterCollector:
         yield from _request_counts(readings)
         yield from _request_gauges(readings)
         yield from _request_durations(readings)
+        yield from _client_counts(self._proxy.clients)
         yield _counts("scaler_proxy_limits_hit", "Requests and connections that ran into a limit.", "limit", self._proxy.limits_hit)
         yield GaugeMetricFamily("scaler_proxy_connections", "Client connections open.", self._proxy.connections)
         yield CounterMetricFamily(
@@ -243,6 +249,8 @@ def _request_counts(readings: Mapping[str, Reading]) -> Iterator[Metric]:
     arrivals = CounterMetricFamily("scaler_request_arrivals", "Requests that came in.", labels=["endpoint"])
     outcomes = CounterMetricFamily("scaler_requests", "Requests that ended, by status class or fault.", labels=["endpoint", "outcome"])
     slow = CounterMetricFamily("scaler_requests_slow", "Good answers that missed the endpoint's objective.", labels=["endpoint"])
+    failures = CounterMetricFamily("scaler_request_failures", "The outcome failed, by its reason.", labels=["endpoint", "reason"])
+    retries = CounterMetricFamily("scaler_request_retries", "Requests sent upstream once more.", labels=["endpoint"])
     tokens = CounterMetricFamily("scaler_tokens", "Tokens that the upstream counted.", labels=["endpoint", "direction"])
     for key, reading in readings.items():
         arrivals.add_metric([key], reading.arrivals)
@@ -251,7 +259,22 @@ def _request_counts(readings: Mapping[str, Reading]) -> Iterator[Metric]:
         tokens.add_metric([key, "output"], reading.output_tokens)
         for outcome, count in reading.completions.items():
             outcomes.add_metric([key, outcome], count)
-    return iter((arrivals, outcomes, slow, tokens))
+        for reason, count in reading.failures.items():
+            failures.add_metric([key, reason], count)
+        retries.add_metric([key], reading.retries)
+    return iter((arrivals, outcomes, failures, retries, slow, tokens))
+
+
+def _client_counts(clients: Mapping[str, Account]) -> Iterator[Metric]:
+    requests = CounterMetricFamily(
+        "scaler_client_requests", "Requests of each client with a key: admitted, or refused by which limit.", labels=["client", "outcome"]
+    )
+    in_flight = GaugeMetricFamily("scaler_client_requests_in_flight", "Its requests between arrival and end.", labels=["client"])
+    for name, account in clients.items():
+        in_flight.add_metric([name], account.in_flight)
+        for outcome, count in account.outcomes.items():
+            requests.add_metric([name, outcome], count)
+    return iter((requests, in_flight))
 
 
 def _request_gauges(readings: Mapping[str, Reading]) -> Iterator[Metric]:

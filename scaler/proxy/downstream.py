@@ -7,18 +7,20 @@ every wait has a deadline; a client that closes, even only its sending half, tak
 import asyncio
 import socket
 import struct
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import ip_address
 from time import monotonic
 from typing import cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from scaler.proxy.errors import Refusal
-from scaler.proxy.exchange import Exchange
+from scaler.proxy.exchange import Exchange, RetryBudget
 from scaler.proxy.http1 import CONTINUE, MAX_FIELDS, Fields, RequestHead, head_bytes, json_answer, request_head
+from scaler.proxy.keys import Account, KeyRing
 from scaler.proxy.meter import Meter
 from scaler.proxy.model_field import Body, parse, rewrite
 from scaler.proxy.routes import Route, RouteTable
@@ -53,6 +55,7 @@ class Request:
 
     head: RequestHead
     body: bytearray
+    account: Account | None  # whose it is, where clients need keys
 
 
 @dataclass(slots=True, eq=False)
@@ -61,6 +64,10 @@ class Context:
 
     request_starts:   by the client's path, the beginning of the head that goes upstream
     models:           the answer to ``GET /v1/models``
+    keys:             who may ask; None = anyone
+    buffered:         bytes of bodies that are being read or wait to go upstream, of all connections
+    addresses:        connections by client address
+    retries:          by route, what it may send once more
     empty:            set while draining, once the last connection is gone
     """
 
@@ -70,6 +77,10 @@ class Context:
     request_starts: Mapping[bytes, bytes]
     routes: RouteTable = field(default_factory=RouteTable)
     models: bytes = b""
+    keys: KeyRing | None = None
+    buffered: int = 0
+    addresses: Counter[str] = field(default_factory=Counter[str])
+    retries: defaultdict[str, RetryBudget] = field(default_factory=lambda: defaultdict(RetryBudget))
     limits_hit: Counter[str] = field(default_factory=Counter[str])
     connections: set["ClientConnection"] = field(default_factory=set["ClientConnection"])
     draining: bool = False
@@ -108,6 +119,9 @@ class ClientConnection(asyncio.Protocol):
         self._queue: deque[Request | Refusal] = deque()
         self._current: RequestHead | None = None  # being answered
         self._exchange: Exchange | None = None
+        self._address = ""  # until it counts among the connections
+        self._buffered = 0  # its part of what all connections hold
+        self._sending = 0  # bytes of the body that is being answered
         self._phase = Phase.HEAD
         self.writing_paused = False
         self.deadline = monotonic() + context.settings.header_timeout_seconds
@@ -119,11 +133,14 @@ class ClientConnection(asyncio.Protocol):
         """Accepted, or one too many."""
         self._transport = cast("asyncio.Transport", transport)
         self.write = self._transport.write
-        if len(self._context.connections) >= self._settings.max_connections:
-            self._context.limits_hit["connections"] += 1
+        limit = self._limit_hit(address := _address(self._transport))
+        if limit:
+            self._context.limits_hit[limit] += 1
             self._deaf = True
             self._transport.abort()
             return
+        self._address = address
+        self._context.addresses[address] += 1
         self._context.connections.add(self)
         connection: socket.socket = transport.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -152,8 +169,11 @@ class ClientConnection(asyncio.Protocol):
         self._queue.clear()
         self._abandon()
         del self._parser  # it holds our methods: what was read should not have to wait for the garbage collector
+        self._request = None
+        self._recount()
         context = self._context
         context.connections.discard(self)
+        self._leave_address()
         if context.draining and not context.connections:
             context.empty.set()
 
@@ -183,6 +203,9 @@ class ClientConnection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         """The target, or a part of it."""
         self._target += url
+        if len(self._target) > self._settings.max_url_bytes and not self._deaf:
+            self._context.limits_hit["url"] += 1
+            self._turn_away(Refusal("url_too_long", f"The request's target has more than {self._settings.max_url_bytes} bytes."))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of the head; or of trailers, which nobody looks at."""
@@ -196,12 +219,14 @@ class ClientConnection(asyncio.Protocol):
         try:
             self._check_size()
             head = request_head(self._parser.get_method(), self._target, self._parser.get_http_version(), self._fields)
+            account = self._account(head)
             _check_operation(head)
             self._check_length(head.length)
+            self._check_room(head.length)
         except Refusal as refusal:
             self._turn_away(refusal)
             return
-        self._request = Request(head, bytearray())
+        self._request = Request(head, bytearray(), account)
         if head.expects_continue and self._current is None and not self._queue:
             self.write(CONTINUE)
 
@@ -214,6 +239,8 @@ class ClientConnection(asyncio.Protocol):
         request.body += body
         try:
             self._check_length(len(request.body))
+            self._check_room(len(body))
+            self._count(len(body))
         except Refusal as refusal:
             self._turn_away(refusal)
 
@@ -237,9 +264,14 @@ class ClientConnection(asyncio.Protocol):
         """Whether the connection may stay open after this answer."""
         return self._current is not None and self._current.keep_alive and not self._context.draining
 
+    def sent(self) -> None:
+        """The request no longer waits."""
+        self._recount()
+
     def done(self, *, keep_alive: bool) -> None:
         """The answer is complete."""
         self._exchange = self._current = None
+        self._recount()
         if keep_alive and not self._context.draining:
             self._next()
         else:
@@ -248,6 +280,7 @@ class ClientConnection(asyncio.Protocol):
     def refuse(self, refusal: Refusal) -> None:
         """Answer with an error of our own; the request was read to its end, so the connection is sound."""
         self._exchange = None
+        self._recount()
         self._say(refusal.status, refusal.lines(), refusal.body())
         self._next()
 
@@ -341,30 +374,81 @@ class ClientConnection(asyncio.Protocol):
             self._context.limits_hit["body"] += 1
             raise Refusal("body_too_large", f"The request's body has more than {limit} bytes.")
 
+    def _check_seats(self, route: Route, in_flight: int) -> None:
+        """Whether the endpoint may have one more request in flight."""
+        if in_flight >= route.max_in_flight:
+            self._context.limits_hit["endpoint_in_flight"] += 1
+            raise Refusal("endpoint_saturated", f"{route.key} has {route.max_in_flight} requests in flight.", retry_after=1)
+
+    def _check_room(self, length: int) -> None:
+        """Whether all connections together may hold so much more."""
+        if self._context.buffered + length > self._settings.max_buffered_bytes:
+            self._context.limits_hit["buffered"] += 1
+            raise Refusal("overloaded", "Too much is being sent at this moment.", retry_after=1)
+
+    def _account(self, head: RequestHead) -> Account | None:
+        """Whose request this is, where clients need keys."""
+        if self._context.keys is None:
+            return None
+        try:
+            return self._context.keys.find(head.authorization)
+        except Refusal:
+            self._context.limits_hit["unauthorized"] += 1
+            raise
+
+    def _limit_hit(self, address: str) -> str:
+        """The limit that forbids one more connection, if any."""
+        context = self._context
+        if len(context.connections) >= self._settings.max_connections:
+            return "connections"
+        return "connections_per_address" if context.addresses[address] >= self._settings.max_connections_per_address else ""
+
+    def _leave_address(self) -> None:
+        addresses, address = self._context.addresses, self._address
+        if address:
+            addresses[address] -= 1
+            if not addresses[address]:
+                del addresses[address]
+
+    def _count(self, length: int) -> None:
+        """So many bytes of bodies are held more, or less."""
+        self._context.buffered += length
+        self._buffered += length
+
+    def _recount(self) -> None:
+        """Some bodies may be gone; those that still come, wait, or are on their way upstream are held."""
+        if not self._buffered:
+            return
+        held = sum(len(request.body) for request in (self._request, *self._queue) if isinstance(request, Request))
+        if self._exchange is not None and self._exchange.holds_body:
+            held += self._sending
+        self._count(held - self._buffered)
+
     def _turn_away(self, refusal: Refusal) -> None:
         """Read no more requests; the refusal is the last answer, after those that are still due."""
         if self._deaf:
             return
         self._deaf = True
         self._request = None
+        self._recount()
         self._queue.append(refusal)
 
     # answering
 
     def _next(self) -> None:
-        """Answer what is complete, one at a time; read no more while anything waits; set the deadline of what is awaited."""
+        """Answer what is complete, one at a time; set the deadline of what is awaited.
+
+        Reading goes on while requests wait: only so can a client's end be seen. `MAX_PIPELINED` and ``max_buffered_bytes`` bound it.
+        """
         while self._queue and self._current is None and not self.writing_paused:
             request = self._queue.popleft()
             if isinstance(request, Refusal):
                 self._dismiss(request)
             else:
                 self._answer(request)
+                self._recount()
         if self._phase is Phase.CLOSING:
             return
-        if self._queue:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
         phase = self._reading if self._current is None and not self.writing_paused else Phase.ANSWER
         if phase is not self._phase:
             self._wait(phase)
@@ -378,15 +462,25 @@ class ClientConnection(asyncio.Protocol):
             context.meter.other.answered(200)
             self._say(200, b"", context.models)
             return
+        meter = context.meter.other
         try:
+            if request.account is not None:
+                request.account.spend()
             body, route = _routed(request.body, context.routes)
+            meter = context.meter.route(route.key)
+            self._check_seats(route, meter.in_flight)
+            if request.account is not None:
+                request.account.enter()
         except Refusal as refusal:
-            context.meter.other.answered(refusal.status)
+            meter.answered(refusal.status)
             self._say(refusal.status, refusal.lines(), refusal.body())
             return
         start = b"%b%bContent-Length: %d\r\n\r\n" % (context.request_starts[head.path], head.lines, len(body))
-        record = context.meter.route(route.key).enter(route.objective)
-        self._exchange = Exchange(self, context.pool, record, http11=head.http11, silence_seconds=self._settings.response_timeout_seconds)
+        record = meter.enter(route.objective, request.account)
+        retries = context.retries[route.key] if route.retry_stale else None
+        silence = self._settings.response_timeout_seconds
+        self._exchange = Exchange(self, context.pool, record, http11=head.http11, silence_seconds=silence, retries=retries)
+        self._sending = len(body)
         self._exchange.start(start, body)
 
     def _say(self, status: int, lines: bytes, body: bytes) -> None:
@@ -406,7 +500,6 @@ class ClientConnection(asyncio.Protocol):
         with_body = self._parser.get_method() != b"HEAD"
         self.write(json_answer(refusal.status, refusal.lines(), refusal.body(), keep_alive=False, with_body=with_body))
         self._transport.write_eof()
-        self._transport.resume_reading()
         self._wait(Phase.CLOSING)
         self.deadline = monotonic() + LINGER_SECONDS
 
@@ -426,6 +519,13 @@ class ClientConnection(asyncio.Protocol):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.abort()
+
+
+def _address(transport: asyncio.Transport) -> str:
+    """Whose connection this is, for counting: an IPv4 address, or the network of an IPv6 one, which a single host may fill."""
+    peer: tuple[str, int] | tuple[str, int, int, int] | None = transport.get_extra_info("peername")
+    host = peer[0] if peer else "unknown"  # already gone
+    return ":".join(ip_address(host.partition("%")[0]).exploded.split(":")[:4]) if ":" in host else host
 
 
 def _check_operation(head: RequestHead) -> None:

@@ -1,4 +1,9 @@
-"""One routed request on its way: it waits for a connection, is sent once, and its answer passes as it comes."""
+"""One routed request on its way: it waits for a connection, is sent once, and its answer passes as it comes.
+
+A request costs money as soon as the upstream has it, so it is not sent again, whatever happens. The one exception is a route's own choice
+(``retry_stale``): the connection was a kept one and ended without a byte of an answer. Most likely its idle time was over just then
+and nobody saw the request; that is not certain, and so the choice is off unless asked for, and has a budget.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -26,6 +31,9 @@ class Client(Protocol):
     def write(self) -> Callable[[bytes], None]:
         """Takes bytes of the answer."""
 
+    def sent(self) -> None:
+        """The request is on its way after it had to wait."""
+
     def done(self, *, keep_alive: bool) -> None:
         """The answer is complete."""
 
@@ -36,11 +44,42 @@ class Client(Protocol):
         """Break the answer off, visibly. ``framed``: the client can see by the framing that bytes are missing."""
 
 
+class RetryBudget:
+    """Retries may be a tenth of a route's requests: each one earns a part of a retry, and a few are saved."""
+
+    EARNED = 0.1
+    SAVED = 10.0
+
+    def __init__(self) -> None:
+        """Nothing is earned yet."""
+        self._balance = 0.0
+        self.refused = 0
+        """Retries that were not affordable."""
+
+    def earn(self) -> None:
+        """A request was sent."""
+        self._balance = min(self.SAVED, self._balance + self.EARNED)
+
+    def spend(self) -> bool:
+        """Whether a retry is affordable; if so, it is paid."""
+        affordable = self._balance > 1 - self.EARNED / 2  # ten tenths need not add up to one exactly
+        self._balance -= affordable
+        self.refused += not affordable
+        return affordable
+
+
 class Exchange:
     """Joins one client to one upstream connection for one request."""
 
-    def __init__(self, client: Client, pool: Pool, record: InFlight, *, http11: bool, silence_seconds: float) -> None:
-        """``http11``: the client understands chunks; ``silence_seconds``: how long the upstream may say nothing."""
+    def __init__(
+        self, client: Client, pool: Pool, record: InFlight, *, http11: bool, silence_seconds: float, retries: RetryBudget | None = None
+    ) -> None:
+        """How to carry one request.
+
+        http11:            the client understands chunks
+        silence_seconds:   how long the upstream may say nothing
+        retries:           if given, a kept connection's silent end may be answered by one more try
+        """
         self._client = client
         self._write = client.write
         self._pool = pool
@@ -52,10 +91,20 @@ class Exchange:
         self._framing: Framing | None = None  # towards the client, once the answer has begun
         self._keep_alive = False
         self._outcome = "failed"
+        self._retries = retries
+        self._again: tuple[bytes, Body] | None = None  # what would be sent once more
+
+    @property
+    def holds_body(self) -> bool:
+        """Whether bytes of the request still wait here for the upstream."""
+        return self._connecting is not None or (self._upstream is not None and self._upstream.unsent)
 
     def start(self, head: bytes, body: Body) -> None:
         """Send on an idle connection, or connect first."""
         upstream = self._pool.take()
+        if self._retries is not None:
+            self._retries.earn()
+            self._again = (head, body) if upstream is not None else None
         if upstream is not None:
             self._send(upstream, head, body)
         else:
@@ -103,9 +152,14 @@ class Exchange:
         self._write(out + LAST_CHUNK if self._framing is Framing.CHUNKED else out)
         self._client.done(keep_alive=self._keep_alive)
 
-    def broken(self, why: str) -> None:
+    def broken(self, why: str, *, silent: bool) -> None:
         """The upstream's answer will never be complete."""
         self._upstream = None
+        again, self._again = self._again, None
+        if silent and again is not None and self._retries is not None and self._retries.spend():
+            self._record.retried()
+            self._connecting = asyncio.get_running_loop().create_task(self._connect(*again))
+            return
         self._fail(Refusal("upstream_broken", f"The upstream's answer is broken: {why}."))
 
     # inside
@@ -119,6 +173,7 @@ class Exchange:
         else:
             self._connecting = None
             self._send(upstream, head, body)
+            self._client.sent()
 
     def _send(self, upstream: UpstreamConnection, head: bytes, body: Body) -> None:
         self._upstream = upstream
@@ -128,6 +183,7 @@ class Exchange:
 
     def _begin(self, head: ResponseHead) -> bytes:
         """The head for the client. An answer of unknown length ends with the connection where the client knows no chunks."""
+        self._again = None
         self._outcome = f"{head.status // 100}xx"
         self._record.head(head.status, streamed=head.streamed, readable=head.readable)
         framing = head.framing
@@ -147,8 +203,9 @@ class Exchange:
 
     def _fail(self, refusal: Refusal) -> None:
         """An error while nothing was said yet; a visible break afterwards."""
-        self._record.finish("failed")
         if self._framing is None:
+            self._record.fail(refusal.code.removeprefix("upstream_"))
             self._client.refuse(refusal)
         else:
+            self._record.fail("stalled" if refusal.code == "response_timeout" else "truncated")
             self._client.cut(framed=self._framing is not Framing.EOF)

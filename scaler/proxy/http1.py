@@ -31,8 +31,8 @@ _PASS, _DROP = None, b""
 _HOP_BY_HOP = frozenset({b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade"})
 _FRAMING = frozenset({b"connection", b"content-length", b"transfer-encoding"})
 
-_REQUEST_NOTED = _FRAMING | {b"host", b"expect"}
-_REQUEST_DROPPED = _HOP_BY_HOP | {b"authorization", b"api-key", b"x-api-key", b"cookie", b"forwarded", b"x-real-ip", b"http2-settings"}
+_REQUEST_NOTED = _FRAMING | {b"host", b"expect", b"authorization"}
+_REQUEST_DROPPED = _HOP_BY_HOP | {b"api-key", b"x-api-key", b"cookie", b"forwarded", b"x-real-ip", b"http2-settings"}
 _REQUEST_DROPPED_PREFIXES = (b"proxy-", b"x-forwarded-", b"x-scaler-")
 
 _RESPONSE_CONTENT = (b"content-type", b"content-encoding")
@@ -129,6 +129,7 @@ class RequestHead:
     length:             Content-Length; 0 for a chunked body or none
     http11:             False for HTTP/1.0, which knows neither chunks nor (here) keep-alive
     expects_continue:   the client waits for ``100 Continue`` before it sends the body
+    authorization:      the client's credential, which goes nowhere
     """
 
     method: bytes
@@ -138,6 +139,7 @@ class RequestHead:
     keep_alive: bool
     http11: bool
     expects_continue: bool
+    authorization: bytes
 
 
 def request_head(method: bytes, target: bytes, version: str, fields: Fields) -> RequestHead:
@@ -161,7 +163,8 @@ def request_head(method: bytes, target: bytes, version: str, fields: Fields) -> 
         raise Refusal("expectation_failed", "The only expectation that can be met is 100-continue.")
     path = target.partition(b"?")[0]
     keep_alive = http11 and b"close" not in _tokens(noted.get(b"connection", b""))
-    return RequestHead(method, path, _lines(passed), length, keep_alive, http11, http11 and expect is not None)
+    expects_continue = http11 and expect is not None
+    return RequestHead(method, path, _lines(passed), length, keep_alive, http11, expects_continue, noted.get(b"authorization", b""))
 
 
 def head_bytes(method: bytes, target: bytes, fields: Fields) -> int:

@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Protocol
 
 from scaler.proxy.routes import Objective
 from scaler.proxy.usage import Usage, UsageTap
@@ -17,6 +18,9 @@ OTHER = "other"
 
 OUTCOMES = ("2xx", "3xx", "4xx", "5xx", "aborted", "failed")
 """Status classes; "aborted": the client was gone first; "failed": the upstream gave no or a broken answer."""
+
+FAILURES = ("unreachable", "connect_timeout", "response_timeout", "broken", "truncated", "stalled")
+"""Why requests failed; "truncated" and "stalled": after the answer had begun."""
 
 LATENCY_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 TTFT_BOUNDS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)
@@ -60,6 +64,8 @@ class Reading:
     """The figures of one route at the monotonic second ``at``; all but the gauges ``in_flight`` and ``waiting`` only grow.
 
     completions:         by outcome, each of `OUTCOMES`
+    failures:            the outcome "failed" by its reason, each of `FAILURES`
+    retries:             requests sent once more, because a kept connection had ended
     waiting:             of those in flight, not yet sent upstream
     in_flight_seconds:   integral of ``in_flight`` over time up to ``at``
     slow:                answers with 2xx that missed the route's objective
@@ -72,6 +78,8 @@ class Reading:
     at: float
     arrivals: int
     completions: Mapping[str, int]
+    failures: Mapping[str, int]
+    retries: int
     in_flight: int
     waiting: int
     in_flight_seconds: float
@@ -81,6 +89,13 @@ class Reading:
     tpot: HistogramReading
     input_tokens: int
     output_tokens: int
+
+
+class Seat(Protocol):
+    """Something that a request takes up while it is in flight."""
+
+    def leave(self) -> None:
+        """The request has ended."""
 
 
 class RouteMeter:
@@ -93,7 +108,10 @@ class RouteMeter:
         """Answers whose usage could not be read because of a fault of ours."""
         self._arrivals = 0
         self._completions = dict.fromkeys(OUTCOMES, 0)
-        self._in_flight = 0
+        self._failures = dict.fromkeys(FAILURES, 0)
+        self._retries = 0
+        self.in_flight = 0
+        """Requests between arrival and end."""
         self._waiting = 0
         self._in_flight_seconds = 0.0
         self._changed = monotonic()
@@ -104,18 +122,26 @@ class RouteMeter:
         self._input_tokens = 0
         self._output_tokens = 0
 
-    def enter(self, objective: Objective) -> "InFlight":
-        """A request arrived, and waits for a connection."""
+    def enter(self, objective: Objective, seat: Seat | None = None) -> "InFlight":
+        """A request arrived, and waits for a connection. It gives the seat back when it ends."""
         now = self.monotonic()
         self._advance(now, +1)
         self._arrivals += 1
         self._waiting += 1
-        return InFlight(self, objective, now)
+        return InFlight(self, objective, now, seat)
 
     def answered(self, status: int) -> None:
         """A request came and was answered at once, without the upstream."""
         self._arrivals += 1
         self._completions[f"{status // 100}xx"] += 1
+
+    def retried(self) -> None:
+        """A request was sent once more."""
+        self._retries += 1
+
+    def failed(self, reason: str) -> None:
+        """Why a request failed; it still has to leave."""
+        self._failures[reason] += 1
 
     def leave_queue(self) -> None:
         """A request was sent upstream, or ended before it was."""
@@ -147,7 +173,9 @@ class RouteMeter:
             at=now,
             arrivals=self._arrivals,
             completions=MappingProxyType(dict(self._completions)),
-            in_flight=self._in_flight,
+            failures=MappingProxyType(dict(self._failures)),
+            retries=self._retries,
+            in_flight=self.in_flight,
             waiting=self._waiting,
             in_flight_seconds=self._in_flight_seconds,
             slow=self._slow,
@@ -159,20 +187,21 @@ class RouteMeter:
         )
 
     def _advance(self, now: float, change: int) -> None:
-        self._in_flight_seconds += self._in_flight * (now - self._changed)
+        self._in_flight_seconds += self.in_flight * (now - self._changed)
         self._changed = now
-        self._in_flight += change
+        self.in_flight += change
 
 
 class InFlight:
     """One request between arrival and end."""
 
-    __slots__ = ("_entered", "_first", "_last", "_objective", "_open", "_route", "_streamed", "_tap", "_waiting")
+    __slots__ = ("_entered", "_first", "_last", "_objective", "_open", "_route", "_seat", "_streamed", "_tap", "_waiting")
 
-    def __init__(self, route: RouteMeter, objective: Objective, now: float) -> None:
+    def __init__(self, route: RouteMeter, objective: Objective, now: float, seat: Seat | None) -> None:
         """Made by `RouteMeter.enter`."""
         self._route = route
         self._objective = objective
+        self._seat = seat
         self._entered = now
         self._first: float | None = None
         self._last = now
@@ -186,6 +215,10 @@ class InFlight:
         if self._waiting:
             self._waiting = False
             self._route.leave_queue()
+
+    def retried(self) -> None:
+        """It goes upstream once more."""
+        self._route.retried()
 
     def head(self, status: int, *, streamed: bool, readable: bool) -> None:
         """An answer began; only good ones are worth a closer look."""
@@ -206,11 +239,19 @@ class InFlight:
             except Exception:  # noqa: BLE001 (measuring must never disturb the stream; the fault is counted)
                 self._drop_tap()
 
+    def fail(self, reason: str) -> None:
+        """The end without a whole answer, for one of `FAILURES`."""
+        if self._open:
+            self._route.failed(reason)
+            self.finish("failed")
+
     def finish(self, outcome: str) -> None:
         """The end, one of `OUTCOMES`; every later call does nothing."""
         if not self._open:
             return
         self._open = False
+        if self._seat is not None:
+            self._seat.leave()
         self.sent()
         now = self._route.monotonic()
         usage = self._usage()

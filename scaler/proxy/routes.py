@@ -4,6 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+MAX_IN_FLIGHT = 1024
+"""Requests that an endpoint may have at once where nobody says otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:
@@ -17,15 +20,19 @@ class Objective:
 class Route:
     """One endpoint as the proxy sees it.
 
-    key:      the configuration's name of the endpoint; the label of its meter
-    model:    what the upstream wants to read in the request's ``model`` (the endpoint's inference name)
-    names:    what clients may write there: key, id, name, aliases
+    key:            the configuration's name of the endpoint; the label of its meter
+    model:          what the upstream wants to read in the request's ``model`` (the endpoint's inference name)
+    names:          what clients may write there: key, id, name, aliases
+    max_in_flight:  requests at once, waiting ones among them; beyond it 503, so that one endpoint cannot take what all need
+    retry_stale:    whether a request that met a kept connection's end is sent once more; see `scaler.proxy.exchange`
     """
 
     key: str
     model: str
     names: frozenset[str]
     objective: Objective = Objective()
+    max_in_flight: int = MAX_IN_FLIGHT
+    retry_stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,19 @@ from time import monotonic
 from pydantic import SecretStr
 
 from scaler.proxy.downstream import OPERATIONS, ClientConnection, Context
+from scaler.proxy.keys import Account, KeyRing
 from scaler.proxy.meter import Meter
 from scaler.proxy.routes import RouteTable
 from scaler.proxy.upstream import Origin, Pool
-from scaler.settings import ProxySettings, host_port
+from scaler.settings import ClientKeySettings, ProxySettings, host_port
 
 BACKLOG = 1024
 LIMITS = (
-    *("connections", "head", "body", "pipeline"),
+    *("connections", "connections_per_address", "url", "head", "body", "buffered", "pipeline"),
+    *("unauthorized", "endpoint_in_flight", "retry_budget"),
     *("header_timeout", "body_timeout", "connect_timeout", "response_timeout", "write_timeout"),
 )
-"""Counts and bytes, then spans of time; write_timeout: a client that does not read."""
+"""Counts and bytes, what a request may not have, then spans of time; write_timeout: a client that does not read."""
 SWEEP_SECONDS = 0.5
 """Deadlines are looked at this often, or ten times within the shortest of them, whichever is more often."""
 
@@ -67,6 +69,15 @@ class Proxy:
         self._context.models = json.dumps({"object": "list", "data": entries}).encode()
         self._context.routes = table
 
+    def set_keys(self, keys: Mapping[str, ClientKeySettings]) -> None:
+        """Who may ask from the next request on; anyone where nobody is named."""
+        if not keys:
+            self._context.keys = None
+        elif self._context.keys is None:
+            self._context.keys = KeyRing(keys)
+        else:
+            self._context.keys.use(keys)
+
     @property
     def connections(self) -> int:
         """Client connections that are open."""
@@ -75,7 +86,14 @@ class Proxy:
     @property
     def limits_hit(self) -> Mapping[str, int]:
         """How often each of `LIMITS` was hit."""
-        return {limit: self._context.limits_hit[limit] for limit in LIMITS}
+        hits = self._context.limits_hit
+        hits["retry_budget"] = sum(budget.refused for budget in self._context.retries.values())
+        return {limit: hits[limit] for limit in LIMITS}
+
+    @property
+    def clients(self) -> Mapping[str, Account]:
+        """Who may ask, by name; empty where anyone may."""
+        return self._context.keys.accounts if self._context.keys is not None else {}
 
     async def drain(self, seconds: float) -> None:
         """Accept no more, close idle connections, let the others finish; after ``seconds`` cut what is left."""

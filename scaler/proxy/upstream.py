@@ -28,8 +28,8 @@ class Receiver(Protocol):
     def received(self, head: ResponseHead | None, body: bytes, *, complete: bool) -> None:
         """The head, once; bytes of the body; and whether that was all."""
 
-    def broken(self, why: str) -> None:
-        """The answer will never be complete. Nothing follows."""
+    def broken(self, why: str, *, silent: bool) -> None:
+        """The answer will never be complete; ``silent``: the connection ended before a byte of it came. Nothing follows."""
 
 
 class Origin:
@@ -134,6 +134,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._receiver = None
         self._transport.abort()
 
+    @property
+    def unsent(self) -> bool:
+        """Whether bytes of the request still wait for the upstream to take them."""
+        return self._transport.get_write_buffer_size() > 0
+
     def is_stale(self) -> bool:
         """Whether the upstream has closed or said something while idle, even if the loop has not heard of it yet."""
         return self._transport.is_closing() or bool(self._readable.poll(0))
@@ -204,7 +209,7 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.received(head, body, complete=False)
         if self._fault and self._receiver is receiver:
             self.abort()
-            receiver.broken(self._fault)
+            receiver.broken(self._fault, silent=False)
 
     def _release(self) -> None:
         self._receiver = None
@@ -221,8 +226,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._complete = True
             self._deliver(receiver)
         else:
+            silent = self._framing is None and self._unproductive == 0
             self.abort()
-            receiver.broken("it closed the connection before its answer was complete")
+            receiver.broken("it closed the connection before its answer was complete", silent=silent)
 
 
 class Pool:

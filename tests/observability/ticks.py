@@ -21,6 +21,7 @@ from scaler.model import (
     Unknown,
 )
 from scaler.policy.fleet import Fleet
+from scaler.proxy.keys import Account
 
 BOUNDS = Bounds(2, 4)
 FLEET = Fleet(2, (60.0,))
@@ -34,6 +35,7 @@ class StillProxy:
 
     connections: int = 3
     limits_hit: Mapping[str, int] = field(default_factory=lambda: {"body": 2, "connections": 0})
+    clients: Mapping[str, Account] = field(default_factory=dict[str, Account])
 
 
 @dataclass(frozen=True)

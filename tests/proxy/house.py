@@ -19,9 +19,10 @@ class House:
     meter: Meter
     clients: list[Client] = field(default_factory=list[Client])
 
-    async def client(self) -> Client:
+    async def client(self, address: str = "127.0.0.1") -> Client:
+        """A connection from this address."""
         host, port = self.proxy.addresses[0]
-        client = Client(*await asyncio.open_connection(host, port, limit=1 << 20))
+        client = Client(*await asyncio.open_connection(host, port, limit=1 << 20, local_addr=(address, 0)))
         self.clients.append(client)
         return client
 

@@ -74,6 +74,20 @@ async def test_a_client_that_leaves_takes_its_request_with_it(build: Build, scri
 
 
 @LEAVE
+@pytest.mark.parametrize("behind", [request(), request() * 3, request() + request()[:-5], b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_a_client_that_leaves_takes_its_queue_with_it(build: Build, behind: bytes, leave: Leave) -> None:
+    house = await build(hold_back)
+    client = await house.client()
+    await client.send(request() + behind)
+    await until(lambda: house.upstream.requests)
+    await asyncio.sleep(0.01)  # what is behind has arrived, too
+    leave(client)
+    await until(lambda: house.reading.in_flight == 0, AT_ONCE)
+    await until(lambda: house.proxy.connections == 0, AT_ONCE)
+    assert (house.reading.arrivals, len(house.upstream.requests)) == (1, 1)
+
+
+@LEAVE
 async def test_a_client_that_leaves_is_noticed_whatever_it_said_after_its_last_request(build: Build, leave: Leave) -> None:
     house = await build(hold_back)
     client = await house.client()

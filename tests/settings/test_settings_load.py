@@ -11,6 +11,7 @@ provider: {api_key_file: KEYFILE}
 endpoints:
   chat: {id: endpoint-1, max_replicas: 4}
 """
+HASH = "5e" * 32
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def key(tmp_path: Path) -> Path:
 
 def write(tmp_path: Path, text: str, key: Path | None = None) -> Path:
     file = tmp_path / "config.yaml"
-    file.write_text(text.replace("KEYFILE", str(key)))
+    file.write_text(text.replace("KEYFILE", str(key)).replace("HASH", HASH))
     return file
 
 
@@ -51,6 +52,32 @@ def test_a_secret_file_may_be_named_by_the_environment(tmp_path: Path, key: Path
     monkeypatch.setenv("SCALER_PROVIDER__API_KEY_FILE", str(key))
     settings = load(write(tmp_path, "endpoints: {chat: {id: endpoint-1}}"))
     assert settings.provider.key.get_secret_value() == "file-secret"
+
+
+def test_clients_come_from_the_file_the_environment_and_a_file_of_their_own(
+    tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tmp_path / "clients.yaml"
+    keys.write_text(f"carol: {{sha256: {'cc' * 32}, max_in_flight: 4}}\nbob: {{sha256: {'b2' * 32}}}\n")
+    monkeypatch.setenv("SCALER_CLIENTS__KEYS__BOB__SHA256", "b1" * 32)
+    monkeypatch.setenv("SCALER_CLIENTS__KEYS__BOB__BURST", "3")
+    text = MINIMAL + f"proxy: {{listen: '0.0.0.0:8080'}}\nclients: {{keys: {{alice: {{sha256: HASH}}}}, keys_file: {keys}}}"
+    clients = load(write(tmp_path, text, key)).clients.keys
+    assert {name: (client.sha256[:2], client.burst, client.max_in_flight) for name, client in clients.items()} == {
+        "alice": ("5e", 20, None),
+        "bob": ("b2", 3, None),
+        "carol": ("cc", 20, 4),
+    }
+
+
+def test_anyone_may_ask_where_it_is_said_twice(tmp_path: Path, key: Path) -> None:
+    text = MINIMAL + "proxy: {listen: '0.0.0.0:8080'}\nclients: {anonymous_on: '0.0.0.0:8080'}"
+    assert load(write(tmp_path, text, key)).clients.keys == {}
+
+
+def test_a_file_of_clients_that_cannot_be_read_is_an_error(tmp_path: Path, key: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere.yaml: cannot be read"):
+        load(write(tmp_path, MINIMAL + "clients: {keys_file: nowhere.yaml}", key))
 
 
 def test_options_win_over_everything(tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +118,27 @@ BAD = {
     "user info in the URL": (MINIMAL + "proxy: {upstream: 'https://a@b.example'}", "proxy.upstream: expected an http(s) URL"),
     "bad listen": (MINIMAL + "admin: {listen: '9090'}", "admin.listen: expected HOST:PORT"),
     "public admin without token": (MINIMAL + "admin: {listen: '0.0.0.0:9090'}", "admin.listen: 0.0.0.0 is not loopback"),
+    "public requests without keys": (
+        MINIMAL + "proxy: {listen: '0.0.0.0:8080'}",
+        "clients.keys: proxy.listen 0.0.0.0:8080 is not loopback; expected keys of clients, or clients.anonymous_on: '0.0.0.0:8080'",
+    ),
+    "anonymous on another address": (
+        MINIMAL + "proxy: {listen: '[::]:8080'}\nclients: {anonymous_on: '0.0.0.0:8080'}",
+        "clients.keys: proxy.listen [::]:8080 is not loopback",
+    ),
+    "a key that is no hash": (MINIMAL + "clients: {keys: {alice: {sha256: sk-alice}}}", "clients.keys.alice.sha256: String should match"),
+    "a client's name that is no label": (
+        MINIMAL + "clients: {keys: {'a b': {sha256: HASH}}}",
+        "clients.keys.a b.[key]: String should match",
+    ),
+    "two clients, one key": (
+        MINIMAL + "clients: {keys: {alice: {sha256: HASH}, bob: {sha256: HASH}}}",
+        "clients.keys: bob has the same key as alice",
+    ),
+    "less room than a body needs": (
+        MINIMAL + "proxy: {max_body_bytes: 1000, max_buffered_bytes: 999}",
+        "proxy.max_buffered_bytes: expected at least max_body_bytes",
+    ),
     "a reserved name": (MINIMAL.replace("chat:", "other:"), "endpoints.other: expected another name"),
     "two endpoints, one id": (MINIMAL + "  second: {id: endpoint-1}\n", "'endpoint-1' already names endpoints.chat"),
     "panic longer than stable": (
