@@ -133,7 +133,7 @@ class Sample:
     concurrency:     time-weighted mean of requests in flight
     in_flight:       requests in flight at ``end``
     waiting:         of those, held by the proxy and not yet sent upstream
-    ttft_seconds:    times to first token of the interval, summed and counted; likewise latency and time per output token
+    ttft_seconds:    times to first token of the interval, summed and counted; likewise latency and tpot, time per output token
     slow:            completions that missed the route's objective
     """
 
@@ -151,6 +151,8 @@ class Sample:
     ttft_count: int
     input_tokens: int
     output_tokens: int
+    tpot_sum: float = 0.0
+    tpot_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,8 @@ def between(before: Reading, after: Reading) -> Sample:
         ttft_count=after.ttft.count - before.ttft.count,
         input_tokens=after.input_tokens - before.input_tokens,
         output_tokens=after.output_tokens - before.output_tokens,
+        tpot_sum=after.tpot.sum - before.tpot.sum,
+        tpot_count=after.tpot.count - before.tpot.count,
     )
 
 
