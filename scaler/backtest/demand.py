@@ -1,6 +1,7 @@
 """From a trace to demand: how many replicas its work would keep busy, step by step."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +28,32 @@ Demand = NDArray[np.float64]
 """Replicas kept busy by what arrives, one figure per step of `STEP_SECONDS`."""
 
 
-def demand_series(trace: Trace, *, peak_replicas: float = 12.0) -> Demand:
-    """Demand of ``trace`` from its origin (second 0) to the end of its last bucket, scaled to ``peak_replicas`` at its peak.
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What arrives, one figure per step of `STEP_SECONDS`; everything is scaled alike, so figures of a step may be fractions.
 
-    A bucket's work spreads evenly over its width; what is missing is zero. The peak is the `PEAK_PERCENTILE` of the means of whole
+    demand:        replicas kept busy
+    requests:      arrivals of the step
+    input_tokens, output_tokens: of these requests
+    scale:         what the trace's own figures were multiplied by
+    """
+
+    demand: Demand
+    requests: Demand
+    input_tokens: Demand
+    output_tokens: Demand
+    scale: float = 1.0
+
+    @property
+    def days(self) -> float:
+        """Length in days."""
+        return self.demand.size * STEP_SECONDS / _DAY_SECONDS
+
+
+def traffic_of(trace: Trace, *, peak_replicas: float = 12.0) -> Traffic:
+    """``trace`` from its origin (second 0) to the end of its last bucket, scaled so that its demand has its peak at ``peak_replicas``.
+
+    What a bucket holds spreads evenly over its width; what is missing is zero. The peak is the `PEAK_PERCENTILE` of the means of whole
     minutes from the origin on (a shorter trace counts as one minute). Scaling makes the unit of work irrelevant: a trace without tokens
     weighs every request alike.
 
@@ -39,27 +62,33 @@ def demand_series(trace: Trace, *, peak_replicas: float = 12.0) -> Demand:
     first, last = trace.buckets[0].at, trace.buckets[-1].at + trace.bucket_seconds
     if first < 0 or last > MAX_DAYS * _DAY_SECONDS:
         raise ValueError(f"expected a trace within {MAX_DAYS} days from second 0, got {first:g} to {last:g}")
-    raw = _spread(trace, math.ceil(last / STEP_SECONDS))
+    columns = np.array([(bucket.requests, bucket.requests * bucket.mean_input, bucket.requests * bucket.mean_output) for bucket in trace.buckets])
+    weights = (REQUEST_SECONDS, INPUT_TOKEN_SECONDS, OUTPUT_TOKEN_SECONDS)
+    work, requests, inputs, outputs = (_spread(trace, amounts) for amounts in (columns @ weights, *columns.T))
+    scale = peak_replicas / _peak(work / STEP_SECONDS)
+    return Traffic(work / STEP_SECONDS * scale, requests * scale, inputs * scale, outputs * scale, scale)
+
+
+def demand_series(trace: Trace, *, peak_replicas: float = 12.0) -> Demand:
+    """The demand alone of `traffic_of`."""
+    return traffic_of(trace, peak_replicas=peak_replicas).demand
+
+
+def _peak(raw: Demand) -> float:
     minutes = raw[: raw.size // _MINUTE_STEPS * _MINUTE_STEPS].reshape(-1, _MINUTE_STEPS) if raw.size >= _MINUTE_STEPS else raw[np.newaxis]
     peak = float(np.percentile(minutes.mean(axis=1), PEAK_PERCENTILE))
     if peak <= 0:
         raise ValueError(f"expected work in more than {100 - PEAK_PERCENTILE:g} % of the minutes")
-    return raw * (peak_replicas / peak)
+    return peak
 
 
-def _spread(trace: Trace, steps: int) -> Demand:
-    """Work per second in each step: differences of the work done by the step's two edges."""
-    work = np.array(
-        [
-            bucket.requests * (REQUEST_SECONDS + OUTPUT_TOKEN_SECONDS * bucket.mean_output + INPUT_TOKEN_SECONDS * bucket.mean_input)
-            for bucket in trace.buckets
-        ]
-    )
+def _spread(trace: Trace, amounts: Demand) -> Demand:
+    """Of each bucket's amount, what falls into each step: differences of the sums at the step's two edges."""
     starts = np.array([bucket.at for bucket in trace.buckets])
-    after = np.cumsum(work)
+    after = np.cumsum(amounts)
     before = np.concatenate(([0.0], after[:-1]))
-    edges = np.arange(steps + 1) * STEP_SECONDS
+    edges = np.arange(math.ceil((starts[-1] + trace.bucket_seconds) / STEP_SECONDS) + 1) * STEP_SECONDS
     times = np.column_stack((starts, starts + trace.bucket_seconds)).ravel()
-    done = np.interp(edges, times, np.column_stack((before, after)).ravel())
-    spread: Demand = np.maximum(np.diff(done), 0.0) / STEP_SECONDS
+    sums = np.interp(edges, times, np.column_stack((before, after)).ravel())
+    spread: Demand = np.maximum(np.diff(sums), 0.0)
     return spread
