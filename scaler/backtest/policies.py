@@ -1,0 +1,105 @@
+"""Every policy under one interface: a name and a case give a score."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from scaler.backtest.demand import Traffic
+from scaler.backtest.fluid import Policy, Rules, Score, Seen, run
+from scaler.backtest.foreign import foreign
+from scaler.backtest.live import Live, Native, settings_of
+from scaler.backtest.oracle import oracle, perfect_forecast, static
+from scaler.policy.baselines import BASELINES
+
+OURS = "scaler"
+CLAIRVOYANT = ("oracle", "perfect")
+NAMES = (OURS, *BASELINES, *CLAIRVOYANT)
+"""What ``--policy`` understands: scaler's own, the field's, and two that know the future."""
+TUNED = "_tuned"
+"""Ending of the name of a baseline whose target was chosen in hindsight."""
+
+FACTORS = (0.1, 8.0)
+"""Range of the factor on a baseline's default target."""
+TUNING_STEPS = 9
+"""Halvings of the range, in logarithms: the factor is then known to 1 %."""
+_DAY_SECONDS = 86400.0
+
+Progress = Callable[[float], None]
+"""Told how many days of the trace have been played since it was last told."""
+
+
+def unwatched(days: float) -> None:  # noqa: ARG001 (nobody looks)
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One trace at one cold start.
+
+    peak_replicas: what the trace was scaled to, and what who sizes for the peak orders
+    objective:     share of work that should be on time
+    """
+
+    traffic: Traffic
+    rules: Rules
+    peak_replicas: float = 12.0
+    objective: float = 0.99
+    native: Native = "pinned"
+    burst_replicas: int = 0
+
+    @cached_property
+    def best(self) -> Score:
+        """The oracle."""
+        return oracle(self.traffic.demand, self.rules, goal=self.objective)
+
+
+def score(name: str, case: Case, progress: Progress = unwatched) -> Score:
+    """How policy ``name`` with its defaults does in ``case``. Raises `KeyError` for a name that is none."""
+    match name:
+        case "oracle":
+            return case.best
+        case "perfect":
+            return perfect_forecast(case.traffic.demand, case.rules, goal=case.objective)
+        case "scaler":
+            settings = settings_of(case.rules, burst_replicas=case.burst_replicas)
+            return _play(Live(case.traffic, settings, case.native), case, progress)
+        case _:
+            return _play(foreign(name, case.rules, case.peak_replicas), case, progress)
+
+
+def tuned(name: str, case: Case, progress: Progress = unwatched) -> tuple[Score, float | None]:
+    """The cheapest that baseline ``name`` could have been at the objective had its user known the trace, and the factor on its target.
+
+    The factor is searched by bisection, as a higher target is cheaper and serves worse; where none attains the objective, it is the
+    lowest. A constant count has none: it is the smallest that attains.
+    """
+    if name == "static":
+        return static(case.traffic.demand, case.rules, goal=case.objective), None
+    low, high = FACTORS
+
+    def at(factor: float) -> tuple[Score, float]:
+        return _play(foreign(name, case.rules, case.peak_replicas, factor=factor), case, progress), factor
+
+    best = at(low)
+    if best[0].attainment < case.objective:
+        return best
+    for _ in range(TUNING_STEPS):
+        tried = at(math.sqrt(low * high))
+        if tried[0].attainment < case.objective:
+            high = tried[1]
+            continue
+        low = tried[1]
+        best = min(best, tried, key=lambda one: one[0].cost_replica_minutes)
+    return best
+
+
+def _play(policy: Policy, case: Case, progress: Progress) -> Score:
+    """In closed loop; ``progress`` hears of each day."""
+
+    def watched(seen: Seen) -> int:
+        if seen.now % _DAY_SECONDS == 0.0 and seen.now:
+            progress(1.0)
+        return policy(seen)
+
+    return run(case.traffic.demand, watched, case.rules)
