@@ -12,6 +12,8 @@ from rich.console import Console
 
 import scaler
 from scaler import daemon, show
+from scaler.backtest.command import backtest
+from scaler.backtest.options import BadUsage
 from scaler.demo.conduct import DemoOptions, conduct
 from scaler.endpoints import commands as endpoints
 from scaler.observability.admin import healthcheck
@@ -28,6 +30,7 @@ from scaler.world.workload import TraceError
 
 app = typer.Typer(help=scaler.__doc__, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(endpoints.app, name="endpoints")
+app.command()(backtest)
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="YAML file; SCALER_... variables win over it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -37,7 +40,7 @@ def main() -> None:
     """The entry point: whatever an operator can mend is told in plain lines, without a traceback."""
     try:
         app()
-    except (ConfigError, BadProviderSettings, TraceError) as error:
+    except (ConfigError, BadProviderSettings, TraceError, BadUsage) as error:
         _fail(error, 2)
     except (StoreError, NoAnswer, OSError) as error:
         _fail(error, 1)

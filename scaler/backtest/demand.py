@@ -62,7 +62,9 @@ def traffic_of(trace: Trace, *, peak_replicas: float = 12.0) -> Traffic:
     first, last = trace.buckets[0].at, trace.buckets[-1].at + trace.bucket_seconds
     if first < 0 or last > MAX_DAYS * _DAY_SECONDS:
         raise ValueError(f"expected a trace within {MAX_DAYS} days from second 0, got {first:g} to {last:g}")
-    columns = np.array([(bucket.requests, bucket.requests * bucket.mean_input, bucket.requests * bucket.mean_output) for bucket in trace.buckets])
+    columns = np.array(
+        [(bucket.requests, bucket.requests * bucket.mean_input, bucket.requests * bucket.mean_output) for bucket in trace.buckets]
+    )
     weights = (REQUEST_SECONDS, INPUT_TOKEN_SECONDS, OUTPUT_TOKEN_SECONDS)
     work, requests, inputs, outputs = (_spread(trace, amounts) for amounts in (columns @ weights, *columns.T))
     scale = peak_replicas / _peak(work / STEP_SECONDS)

@@ -61,7 +61,15 @@ class Live:
     def _endpoint(self, seen: Seen) -> Endpoint:
         told = (seen.ready, seen.ready + seen.starting) if self._tells else (None, None)
         return Endpoint(
-            KEY, KEY, "", "", EndpointState.STARTED, self._bounds, ready_replicas=told[0], desired_replicas=told[1], inactive_timeout_minutes=0
+            KEY,
+            KEY,
+            "",
+            "",
+            EndpointState.STARTED,
+            self._bounds,
+            ready_replicas=told[0],
+            desired_replicas=told[1],
+            inactive_timeout_minutes=0,
         )
 
 

@@ -26,10 +26,10 @@ TUNING_STEPS = 9
 _DAY_SECONDS = 86400.0
 
 Progress = Callable[[float], None]
-"""Told how many days of the trace have been played since it was last told."""
+"""Told what share of a run has been played since it was last told."""
 
 
-def unwatched(days: float) -> None:  # noqa: ARG001 (nobody looks)
+def unwatched(share: float) -> None:
     """Tell nobody."""
 
 
@@ -96,10 +96,11 @@ def tuned(name: str, case: Case, progress: Progress = unwatched) -> tuple[Score,
 
 def _play(policy: Policy, case: Case, progress: Progress) -> Score:
     """In closed loop; ``progress`` hears of each day."""
+    share = 1.0 / max(1.0, case.traffic.days)
 
     def watched(seen: Seen) -> int:
         if seen.now % _DAY_SECONDS == 0.0 and seen.now:
-            progress(1.0)
+            progress(share)
         return policy(seen)
 
     return run(case.traffic.demand, watched, case.rules)

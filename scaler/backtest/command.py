@@ -1,0 +1,84 @@
+"""``scaler backtest``: what a policy would have cost on a trace, and how well it would have served."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from scaler.backtest import policies
+from scaler.backtest.live import Native
+from scaler.backtest.options import Options, cold_starts_of, policies_of, seconds_of, without_repeats
+from scaler.backtest.rows import as_json, write_schedule
+from scaler.backtest.table import tables
+from scaler.backtest.weeks import Played, Watch, play_trace, runs_of
+from scaler.world.catalog import HARDWARE
+
+PRICED = HARDWARE["2x_nvidia_h100_80gb_sxm"]
+"""The hardware whose price is taken when none is given."""
+
+
+def backtest(
+    trace: Annotated[list[Path], typer.Argument(help="CSV files: t_seconds,requests,input_tokens,output_tokens (.gz or not).")],
+    *,
+    policy: Annotated[str, typer.Option(help=f"Names between commas, or all: {', '.join(policies.NAMES)}.")] = policies.OURS,
+    cold_start: Annotated[str, typer.Option(help="Seconds from a start to service, several between commas.")] = "60,180,600",
+    peak_replicas: Annotated[float, typer.Option(help="Scale the trace so that its peak keeps so many replicas busy.")] = 12.0,
+    max_replicas: Annotated[int, typer.Option(help="Never more replicas than this.")] = 24,
+    objective: Annotated[float, typer.Option(help="Share of work that should be on time.")] = 0.99,
+    warm_up: Annotated[str, typer.Option(help="History that is played but not scored, such as 7d or 12h.")] = "7d",
+    price: Annotated[float, typer.Option(help=f"Dollars of a replica for an hour; default: {PRICED.id}.")] = PRICED.cents_per_minute * 0.6,
+    tune: Annotated[bool, typer.Option("--tune", help="Show each baseline with the best target in hindsight, too.")] = False,
+    native: Annotated[Native, typer.Option(help="What is between scaler's bounds.")] = "pinned",
+    burst_replicas: Annotated[int, typer.Option(help="How far above its own count scaler's upper bound is.")] = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows here.")] = None,
+    schedule: Annotated[Path | None, typer.Option(help="Write the replicas wanted here: t_seconds,desired, a row per change.")] = None,
+) -> None:
+    """Replay traces against policies: cost, distance from the optimum, work on time."""
+    options = Options(
+        traces=without_repeats(trace),
+        policies=policies_of(policy),
+        cold_starts=cold_starts_of(cold_start),
+        peak_replicas=peak_replicas,
+        max_replicas=max_replicas,
+        objective=objective,
+        warm_up_seconds=seconds_of(warm_up, "--warm-up"),
+        price=price,
+        tune=tune,
+        native=native,
+        burst_replicas=burst_replicas,
+    )
+    played = play(options)
+    results = [each.result for each in played]
+    Console().print(tables([result.row for result in results]))
+    if json_file:
+        json_file.write_text(as_json(result.row for result in results), encoding="utf-8")
+    if schedule:
+        with schedule.open("w", encoding="utf-8", newline="") as file:
+            write_schedule(results, file)
+
+
+def play(options: Options) -> list[Played]:
+    """Everything that was asked for, with a progress bar on standard error meanwhile. Raises `BadUsage` or `TraceError`."""
+    with _watching(runs_of(options) * len(options.traces)) as watch:
+        return [each for path in options.traces for each in play_trace(path, options, watch)]
+
+
+@contextmanager
+def _watching(runs: int) -> Iterator[Watch]:
+    """A bar of so many runs on standard error."""
+    columns = (BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=runs)
+        planned = 0
+
+        def watch(what: str, often: int) -> policies.Progress:
+            nonlocal planned
+            bar.update(task, completed=planned, description=what)
+            planned += often
+            return lambda share: bar.advance(task, share)
+
+        yield watch

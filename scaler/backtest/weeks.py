@@ -1,0 +1,101 @@
+"""Fluid mode: weeks of a trace at ten-second steps."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from scaler.backtest.demand import STEP_SECONDS, Traffic, traffic_of
+from scaler.backtest.fluid import Flow, Rules, Score, flow
+from scaler.backtest.options import BadUsage, Options, trace_name
+from scaler.backtest.policies import CLAIRVOYANT, OURS, TUNED, TUNING_STEPS, Case, Progress, score, tuned
+from scaler.backtest.rows import Result, Row, changes_of
+from scaler.world.workload import TraceError, read_trace
+
+DAY_SECONDS = 86400.0
+
+Watch = Callable[[str, int], Progress]
+"""Called with what is played next and how often; its answer is told of the progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A result with all that a plot of it needs."""
+
+    result: Result
+    case: Case
+    score: Score
+
+    @property
+    def flow(self) -> Flow:
+        """What became of the work."""
+        return flow(self.case.traffic.demand, self.score.schedule, self.case.rules)
+
+
+def play_trace(path: Path, options: Options, watch: Watch) -> Iterator[Played]:
+    """Play one trace at each cold start with each policy. Raises `TraceError` or `BadUsage`."""
+    traffic = read_traffic(path, options)
+    for cold_start in options.cold_starts:
+        rules = Rules(cold_start, max_replicas=options.max_replicas, warm_up_seconds=options.warm_up_seconds)
+        case = Case(traffic, rules, options.peak_replicas, options.objective, options.native, options.burst_replicas)
+        for name in options.policies:
+            where = f"{trace_name(path)} at {cold_start:g} s"
+            outcome = score(name, case, watch(f"{where}: {name}", 1))
+            yield Played(Result(row_of(trace_name(path), name, case, outcome, options.price), changes_of(outcome.schedule)), case, outcome)
+            if options.tune and name not in (OURS, *CLAIRVOYANT):
+                outcome, factor = tuned(name, case, watch(f"{where}: {name}, tuned", TUNING_STEPS + 1))
+                row = replace(row_of(trace_name(path), name + TUNED, case, outcome, options.price), target_factor=factor)
+                yield Played(Result(row, changes_of(outcome.schedule)), case, outcome)
+
+
+def runs_of(options: Options) -> int:
+    """How many times each trace is played, at most."""
+    baselines = sum(name not in (OURS, *CLAIRVOYANT) for name in options.policies)
+    return len(options.cold_starts) * (len(options.policies) + options.tune * baselines * (TUNING_STEPS + 1))
+
+
+def read_traffic(path: Path, options: Options) -> Traffic:
+    """The trace as traffic, longer than the warm-up. Raises `TraceError` or `BadUsage`."""
+    try:
+        traffic = traffic_of(read_trace(path), peak_replicas=options.peak_replicas)
+    except TraceError:
+        raise
+    except ValueError as error:
+        raise BadUsage(f"{path}: {error}") from error
+    if traffic.days * DAY_SECONDS <= options.warm_up_seconds:
+        warm_up = options.warm_up_seconds / DAY_SECONDS
+        raise BadUsage(f"{path}: expected more days than the {warm_up:g} of warm-up, got {traffic.days:.3g}; --warm-up can be less")
+    return traffic
+
+
+def row_of(trace: str, policy: str, case: Case, outcome: Score, price: float) -> Row:
+    """The figures of one run; ``price``: dollars of a replica-hour."""
+    days = case.traffic.days - case.rules.warm_up_steps * STEP_SECONDS / DAY_SECONDS
+    hours = outcome.cost_replica_minutes / 60
+    return Row(
+        trace=trace,
+        client=None,
+        policy=policy,
+        mode="fluid",
+        cold_start_seconds=case.rules.cold_start_seconds,
+        days=days,
+        cost_replica_minutes=outcome.cost_replica_minutes,
+        cost_replica_hours=hours,
+        cost_dollars=hours * price,
+        ratio_to_oracle=outcome.cost_replica_minutes / case.best.cost_replica_minutes,
+        attainment=outcome.attainment,
+        warm_share=None,
+        actions_per_day=outcome.actions / days,
+        worst_hour=outcome.worst_hour,
+        cold_hit_requests=cold_hits(case, outcome),
+    )
+
+
+def cold_hits(case: Case, outcome: Score) -> int:
+    """Requests of the trace itself that came in steps with a replica on its way, and were not on time."""
+    traffic, first = case.traffic, case.rules.warm_up_steps
+    went = flow(traffic.demand, outcome.schedule, case.rules)
+    late = 1.0 - np.divide(went.on_time, traffic.demand * STEP_SECONDS, out=np.ones_like(went.on_time), where=traffic.demand > 0)
+    hit = late * traffic.requests * (outcome.schedule > went.ready)
+    return round(float(hit[first:].sum()) / traffic.scale)
