@@ -142,25 +142,66 @@ def run(demand: Demand, control: Policy | Schedule, rules: Rules) -> Score:
     return _score(demand, schedule, flow(demand, schedule, rules), rules)
 
 
+class Lane:
+    """One fleet and its queue, followed as time goes by: along a trace by `play`, or along live traffic.
+
+    ready, starting: replicas that serve, and those that are billed and do not serve yet
+    backlog:         work in the queue, in replica-seconds
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        """The minimum is ready, nothing waits."""
+        self._rules = rules
+        self._cold_start = rules.cold_steps * STEP_SECONDS
+        self._due: deque[float] = deque()  # when starting replicas become ready, oldest first
+        self.ready = rules.min_replicas
+        self.backlog = 0.0
+
+    @property
+    def starting(self) -> int:
+        """Replicas on their way."""
+        return len(self._due)
+
+    def ripen(self, now: float) -> None:
+        """Replicas whose cold start is over become ready."""
+        while self._due and self._due[0] <= now:
+            self._due.popleft()
+            self.ready += 1
+
+    def order(self, wanted: int, now: float) -> int:
+        """Start or stop, the newest first, until ``wanted`` are there; the count that the bounds allow of it."""
+        target = min(max(wanted, self._rules.min_replicas), self._rules.max_replicas)
+        while self._due and self.ready + len(self._due) > target:
+            self._due.pop()
+        self.ready = min(self.ready, target)
+        self._due.extend([now + self._cold_start] * (target - self.ready - len(self._due)))
+        return target
+
+    def fill(self, demand: float, seconds: float = STEP_SECONDS) -> None:
+        """Work arrives, is served and waits, for so many seconds."""
+        self.backlog = _advance(self.backlog, (demand - self.ready) * seconds, self.ready * PATIENCE_SECONDS)
+
+    def serve(self, demand: float, seconds: float = STEP_SECONDS) -> float:
+        """`fill`, and how much of the work that arrives is on time, in replica-seconds."""
+        begin = min(self.backlog, self.ready * PATIENCE_SECONDS)
+        share = _on_time_share(np.array([demand]), np.array([self.ready]), np.array([begin]), seconds)
+        self.fill(demand, seconds)
+        return float(share[0]) * demand * seconds
+
+
 def play(demand: Demand, policy: Policy, rules: Rules) -> Schedule:
     """The schedule that ``policy`` makes when each of its steps has consequences for the next."""
+    lane = Lane(rules)
     wanted: list[int] = []
-    due: deque[int] = deque()  # steps in which starting replicas become ready, oldest first
     recent: deque[float] = deque(maxlen=CONCURRENCY_STEPS)
-    ready, backlog, before, cold_steps = rules.min_replicas, 0.0, 0.0, rules.cold_steps
+    before = 0.0
     for step, arriving in enumerate(demand.tolist()):
-        while due and due[0] <= step:
-            due.popleft()
-            ready += 1
-        answer = policy(Seen(step * STEP_SECONDS, before, sum(recent) / max(1, len(recent)), backlog, ready, len(due)))
-        target = min(max(answer, rules.min_replicas), rules.max_replicas)
-        while due and ready + len(due) > target:
-            due.pop()
-        ready = min(ready, target)
-        due.extend([step + cold_steps] * (target - ready - len(due)))
-        wanted.append(target)
-        backlog = _advance(backlog, (arriving - ready) * STEP_SECONDS, ready * PATIENCE_SECONDS)
-        recent.append(arriving + backlog / STEP_SECONDS)
+        now = step * STEP_SECONDS
+        lane.ripen(now)
+        seen = Seen(now, before, sum(recent) / max(1, len(recent)), lane.backlog, lane.ready, lane.starting)
+        wanted.append(lane.order(policy(seen), now))
+        lane.fill(arriving)
+        recent.append(arriving + lane.backlog / STEP_SECONDS)
         before = arriving
     return np.array(wanted, dtype=np.int64)
 
@@ -198,10 +239,10 @@ def _ready(schedule: Schedule, rules: Rules) -> Schedule:
     return -window_max(-np.concatenate((before, schedule)), rules.cold_steps + 1)
 
 
-def _on_time_share(demand: Demand, ready: Schedule, begin: Demand) -> Demand:
+def _on_time_share(demand: Demand, ready: Schedule, begin: Demand, seconds: float = STEP_SECONDS) -> Demand:
     """Share of each step during which the queue is at most `ON_TIME_SECONDS` of capacity; it begins at ``begin`` and moves in a line."""
     room = ready * ON_TIME_SECONDS - begin
-    growth = (demand - ready) * STEP_SECONDS
+    growth = (demand - ready) * seconds
     crossing = np.clip(np.divide(room, growth, out=np.zeros_like(room), where=growth != 0), 0.0, 1.0)
     level = np.where(room >= 0, 1.0, 0.0)
     return np.where(growth > 0, crossing * level, np.where(growth < 0, np.where(room >= 0, 1.0, 1.0 - crossing), level))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.backtest.demand import Demand
-from scaler.backtest.fluid import Rules, Schedule, Seen, flow, play, run
+from scaler.backtest.demand import STEP_SECONDS, Demand
+from scaler.backtest.fluid import Lane, Rules, Schedule, Seen, flow, play, run
 
 QUICK = Rules(cold_start_seconds=30.0, max_replicas=6, warm_up_seconds=0.0)
 demands = st.lists(st.floats(0.0, 8.0), min_size=1, max_size=60).map(np.array)
@@ -188,3 +188,15 @@ def test_more_replicas_never_serve_worse(demand: Demand, order: list[int]) -> No
 def test_rules_outside_the_model_are_refused(wrong: Callable[[], Rules]) -> None:
     with pytest.raises(ValueError, match="expected"):
         wrong()
+
+
+@given(demands, orders)
+def test_a_lane_goes_the_way_of_the_whole_run(demand: Demand, ordered: list[int]) -> None:
+    schedule = np.clip(np.array(ordered[: demand.size], dtype=np.int64), QUICK.min_replicas, QUICK.max_replicas)
+    went, lane = flow(demand, schedule, QUICK), Lane(QUICK)
+    for step in range(demand.size):
+        lane.ripen(step * STEP_SECONDS)
+        lane.order(int(schedule[step]), step * STEP_SECONDS)
+        on_time = lane.serve(float(demand[step]))
+        assert (lane.ready, lane.backlog) == (went.ready[step], pytest.approx(went.backlog[step]))
+        assert on_time == pytest.approx(went.on_time[step])
