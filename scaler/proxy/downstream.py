@@ -15,14 +15,13 @@ from ipaddress import ip_address
 from time import monotonic
 from typing import cast
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-
+from scaler.proxy.bodies import Body, Chunked, Sized
 from scaler.proxy.errors import Refusal
 from scaler.proxy.exchange import Exchange, RetryBudget
-from scaler.proxy.http1 import CONTINUE, MAX_FIELDS, Fields, RequestHead, head_bytes, json_answer, request_head
+from scaler.proxy.http1 import CONTINUE, REQUEST_LINE, HeadReader, RequestHead, TooLargeError, json_answer, request_head
 from scaler.proxy.keys import Account, KeyRing
 from scaler.proxy.meter import Meter
-from scaler.proxy.model_field import Body, parse, rewrite
+from scaler.proxy.model_field import asked, rewrite
 from scaler.proxy.routes import Route, RouteTable
 from scaler.proxy.upstream import Pool
 from scaler.settings import ProxySettings
@@ -39,8 +38,14 @@ WRITE_BUFFER_BYTES = 64 * 1024
 """Bytes that may wait for a client before its upstream is paused."""
 
 
+LIMIT_OF = {"head_too_large": "head", "body_too_large": "body", "url_too_long": "url"}
+"""Refusals that say that a limit was hit, and which."""
+
+
 class Phase(StrEnum):
     """What a connection waits for; the value names the limit that is hit when it waits too long."""
+
+    __hash__ = str.__hash__  # the enumeration's own is slow
 
     HEAD = "header_timeout"
     BODY = "body_timeout"
@@ -51,10 +56,10 @@ class Phase(StrEnum):
 
 @dataclass(slots=True)
 class Request:
-    """A complete request."""
+    """A request, complete unless it is being read."""
 
     head: RequestHead
-    body: bytearray
+    body: bytes | bytearray
     account: Account | None  # whose it is, where clients need keys
 
 
@@ -108,14 +113,12 @@ class ClientConnection(asyncio.Protocol):
         self._settings = context.settings
         self._transport: asyncio.Transport
         self.write: Callable[[bytes], None]
-        self._parser = HttpRequestParser(self)
         self._deaf = False  # nothing more is read as a request
-        self._reading = Phase.IDLE  # where the parser stands: IDLE, HEAD or BODY
-        self._read = 0  # bytes of the last read
-        self._unproductive = 0  # bytes since the request last made progress; bounds heads, trailers and chunk extensions
-        self._target = b""
-        self._fields: Fields = []
+        self._reading = Phase.IDLE  # where the reader stands: IDLE, HEAD or BODY
+        self._heads = HeadReader(REQUEST_LINE, context.settings.max_head_bytes)
+        self._bodiless = False  # a refused request was HEAD
         self._request: Request | None = None  # being read
+        self._body: Body = Sized(0)  # of it
         self._queue: deque[Request | Refusal] = deque()
         self._current: RequestHead | None = None  # being answered
         self._exchange: Exchange | None = None
@@ -147,14 +150,14 @@ class ClientConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, then answer what is complete."""
+        """Read, then answer what is complete."""
         if self._deaf:
             return
-        self._read = len(data)
-        self._unproductive += self._read
-        self._feed(data)
-        if self._unproductive > self._settings.max_head_bytes and not self._deaf:
-            self._turn_away(self._head_too_large())
+        try:
+            while data and not self._deaf:
+                data = self._read_head(data) if self._request is None else self._read_body(self._request, data)
+        except Refusal as refusal:
+            self._turn_away(refusal)
         self._next()
 
     def eof_received(self) -> None:
@@ -168,7 +171,6 @@ class ClientConnection(asyncio.Protocol):
         self._phase = Phase.CLOSING
         self._queue.clear()
         self._abandon()
-        del self._parser  # it holds our methods: what was read should not have to wait for the garbage collector
         self._request = None
         self._recount()
         context = self._context
@@ -190,72 +192,6 @@ class ClientConnection(asyncio.Protocol):
             self._exchange.resume()
         else:
             self._next()
-
-    # llhttp
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        self._reading = Phase.HEAD
-        self._unproductive = 0
-        self._target = b""
-        self._fields = []
-
-    def on_url(self, url: bytes) -> None:
-        """The target, or a part of it."""
-        self._target += url
-        if len(self._target) > self._settings.max_url_bytes and not self._deaf:
-            self._context.limits_hit["url"] += 1
-            self._turn_away(Refusal("url_too_long", f"The request's target has more than {self._settings.max_url_bytes} bytes."))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head; or of trailers, which nobody looks at."""
-        self._fields.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        """Check the head before a byte of the body is read."""
-        if self._deaf or self._asks_for_upgrade():
-            return
-        self._reading = Phase.BODY
-        try:
-            self._check_size()
-            head = request_head(self._parser.get_method(), self._target, self._parser.get_http_version(), self._fields)
-            account = self._account(head)
-            _check_operation(head)
-            self._check_length(head.length)
-            self._check_room(head.length)
-        except Refusal as refusal:
-            self._turn_away(refusal)
-            return
-        self._request = Request(head, bytearray(), account)
-        if head.expects_continue and self._current is None and not self._queue:
-            self.write(CONTINUE)
-
-    def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
-        request = self._request
-        if request is None:
-            return
-        self._unproductive = 0
-        request.body += body
-        try:
-            self._check_length(len(request.body))
-            self._check_room(len(body))
-            self._count(len(body))
-        except Refusal as refusal:
-            self._turn_away(refusal)
-
-    def on_message_complete(self) -> None:
-        """The request is whole."""
-        self._reading = Phase.IDLE
-        request, self._request = self._request, None
-        if request is None:
-            return
-        if len(self._queue) < MAX_PIPELINED:
-            self._queue.append(request)
-            self._deaf = not request.head.keep_alive
-        else:
-            self._context.limits_hit["pipeline"] += 1
-            self._turn_away(Refusal("invalid_request", f"More than {MAX_PIPELINED} requests were sent ahead of their answers."))
 
     # for the exchange
 
@@ -328,50 +264,74 @@ class ClientConnection(asyncio.Protocol):
 
     # reading
 
-    def _feed(self, data: bytes) -> None:
-        while True:
-            try:
-                self._parser.feed_data(data)
-            except HttpParserUpgrade as upgrade:
-                if self._deaf:
-                    return
-                data = self._without_upgrade() + data[upgrade.args[0] :]
-                self._read = len(data)
-            except HttpParserError as error:
-                self._turn_away(Refusal("invalid_request", f"The request is not HTTP/1.1: {error}."))
-                return
-            else:
-                return
+    def _read_head(self, data: bytes) -> bytes:
+        """A request's head, and its body if that came along; returns what follows."""
+        try:
+            found = self._heads.feed(data)
+        except TooLargeError as error:
+            raise Refusal("head_too_large", f"The request's head has more than {self._settings.max_head_bytes} bytes.") from error
+        except ValueError as error:
+            raise Refusal("invalid_request", f"The request is not HTTP/1.1: {error}.") from error
+        if found is None:
+            self._reading = Phase.HEAD if self._heads.begun else Phase.IDLE
+            self._check_url(self._heads.second_word)
+            return b""
+        raw, rest = found
+        try:
+            head, length = request_head(raw)
+            self._check_url(head.target)
+            account = self._account(head)
+            _check_operation(head)
+            self._check_length(length)
+            self._check_room(length)
+        except Refusal:
+            self._bodiless = raw.startswith(b"HEAD ")
+            raise
+        if len(rest) >= length and not head.chunked:
+            self._count(length)
+            self._completed(Request(head, rest[:length], account))
+            return rest[length:]
+        self._reading = Phase.BODY
+        self._body = Chunked(self._settings.max_head_bytes) if head.chunked else Sized(length)
+        self._request = Request(head, bytearray(), account)
+        if head.expects_continue and self._current is None and not self._queue:
+            self.write(CONTINUE)
+        return rest
 
-    def _asks_for_upgrade(self) -> bool:
-        """CONNECT looks like it to the parser, but is a method that is not allowed."""
-        return self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT"
+    def _read_body(self, request: Request, data: bytes) -> bytes:
+        """More of the body of the request that is being read; returns what follows it."""
+        body = self._body
+        piece = body.feed(data)
+        self._check_length(len(request.body) + len(piece))
+        self._check_room(len(piece))
+        self._count(len(piece))
+        request.body += piece
+        if body.fault:
+            code = "head_too_large" if isinstance(body, Chunked) and body.too_large else "invalid_request"
+            raise Refusal(code, f"The request's body cannot be read: {body.fault}.")
+        if not body.complete:
+            return b""
+        self._request = None
+        self._completed(request)
+        return body.excess
 
-    def _without_upgrade(self) -> bytes:
-        """The head once more, without the wish, for a new parser: the old one has passed over the body.
+    def _completed(self, request: Request) -> None:
+        """A request is whole."""
+        self._reading = Phase.IDLE
+        if len(self._queue) >= MAX_PIPELINED:
+            self._context.limits_hit["pipeline"] += 1
+            raise Refusal("invalid_request", f"More than {MAX_PIPELINED} requests were sent ahead of their answers.")
+        self._queue.append(request)
+        self._deaf = not request.head.keep_alive
 
-        Some clients offer HTTP/2 with every first request and go on in HTTP/1.1 when the offer is ignored.
-        """
-        start = b"%b %b HTTP/%b\r\n" % (self._parser.get_method(), self._target, self._parser.get_http_version().encode())
-        lines = [b"%b: %b\r\n" % field for field in self._fields if field[0].lower() != b"upgrade"]
-        self._parser = HttpRequestParser(self)
-        return b"".join([start, *lines, b"\r\n"])
-
-    def _check_size(self) -> None:
-        """A head that came in one small read needs no counting."""
-        limit, fields = self._settings.max_head_bytes, self._fields
-        is_small = self._unproductive == 0 and self._read <= limit
-        if len(fields) > MAX_FIELDS or (not is_small and head_bytes(self._parser.get_method(), self._target, fields) > limit):
-            raise self._head_too_large()
-
-    def _head_too_large(self) -> Refusal:
-        self._context.limits_hit["head"] += 1
-        return Refusal("head_too_large", f"The request's head has more than {self._settings.max_head_bytes} bytes or {MAX_FIELDS} fields.")
+    def _check_url(self, target: bytes) -> None:
+        limit = self._settings.max_url_bytes
+        if len(target) > limit:
+            raise Refusal("url_too_long", f"The request's target has more than {limit} bytes.")
 
     def _check_length(self, length: int) -> None:
         limit = self._settings.max_body_bytes
         if length > limit:
-            self._context.limits_hit["body"] += 1
             raise Refusal("body_too_large", f"The request's body has more than {limit} bytes.")
 
     def _check_seats(self, route: Route, in_flight: int) -> None:
@@ -419,15 +379,17 @@ class ClientConnection(asyncio.Protocol):
         """Some bodies may be gone; those that still come, wait, or are on their way upstream are held."""
         if not self._buffered:
             return
-        held = sum(len(request.body) for request in (self._request, *self._queue) if isinstance(request, Request))
-        if self._exchange is not None and self._exchange.holds_body:
-            held += self._sending
+        held = self._sending if self._exchange is not None and self._exchange.holds_body else 0
+        if self._request is not None:
+            held += len(self._request.body)
+        for request in self._queue:
+            held += len(request.body) if isinstance(request, Request) else 0
         self._count(held - self._buffered)
 
     def _turn_away(self, refusal: Refusal) -> None:
         """Read no more requests; the refusal is the last answer, after those that are still due."""
-        if self._deaf:
-            return
+        if refusal.code in LIMIT_OF:
+            self._context.limits_hit[LIMIT_OF[refusal.code]] += 1
         self._deaf = True
         self._request = None
         self._recount()
@@ -497,8 +459,7 @@ class ClientConnection(asyncio.Protocol):
         self._deaf = True
         self._queue.clear()
         self._context.meter.other.answered(refusal.status)
-        with_body = self._parser.get_method() != b"HEAD"
-        self.write(json_answer(refusal.status, refusal.lines(), refusal.body(), keep_alive=False, with_body=with_body))
+        self.write(json_answer(refusal.status, refusal.lines(), refusal.body(), keep_alive=False, with_body=not self._bodiless))
         self._transport.write_eof()
         self._wait(Phase.CLOSING)
         self.deadline = monotonic() + LINGER_SECONDS
@@ -530,6 +491,8 @@ def _address(transport: asyncio.Transport) -> str:
 
 def _check_operation(head: RequestHead) -> None:
     """Whether there is such a path and method; raises `Refusal`."""
+    if head.method == b"POST" and head.path in OPERATIONS:
+        return
     methods = ("POST",) if head.path in OPERATIONS else ("GET", "HEAD") if head.path == MODELS else ()
     method = head.method.decode()
     if not methods:
@@ -538,10 +501,10 @@ def _check_operation(head: RequestHead) -> None:
         raise Refusal("method_not_allowed", f"Not allowed here: {method}.", allow=", ".join(methods))
 
 
-def _routed(body: bytearray, routes: RouteTable) -> tuple[Body, Route]:
+def _routed(body: bytes | bytearray, routes: RouteTable) -> tuple[bytes | bytearray, Route]:
     """The body as it goes upstream, and the route it takes; raises `Refusal`."""
-    request, name = parse(body)
+    name = asked(body)
     route = routes.find(name)
     if route is None:
         raise Refusal("model_not_found", f"There is no model {name[:200]!r} here.", param="model")
-    return rewrite(body, request, route.model), route
+    return rewrite(body, name, route.model), route

@@ -71,6 +71,11 @@ class RetryBudget:
 class Exchange:
     """Joins one client to one upstream connection for one request."""
 
+    __slots__ = (
+        *("_again", "_client", "_connecting", "_framing", "_http11", "_keep_alive", "_outcome", "_pool", "_record", "_retries"),
+        *("_silence_seconds", "_upstream", "_write"),
+    )
+
     def __init__(
         self, client: Client, pool: Pool, record: InFlight, *, http11: bool, silence_seconds: float, retries: RetryBudget | None = None
     ) -> None:

@@ -1,7 +1,8 @@
 """HTTP/1.1 heads: strict checks of what comes in, bytes of what goes out.
 
-llhttp has tokenized a head and refused what is not HTTP; here stands what a proxy demands beyond that. No head is ever relayed: the
-lines that pass are picked one by one, and framing, Host and Authorization are always written anew.
+A head is taken apart by the grammar of RFC 9110 and 9112, written down here as three expressions; what they do not match is no head. What
+a proxy demands beyond that is checked next. No head is ever relayed: the lines that pass are picked one by one, and framing, Host and
+Authorization are always written anew. Lines and requests' heads that were understood are remembered, because most are the same.
 """
 
 import re
@@ -13,14 +14,17 @@ from http import HTTPStatus
 
 from scaler.proxy.errors import Refusal
 
-Fields = list[tuple[bytes, bytes]]
-"""Header fields as the parser reports them: name, value."""
-
 MAX_FIELDS = 128
 """Most header fields in a head, either way."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+
+REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/([0-9]\.[0-9])")
+STATUS_LINE = re.compile(rb"HTTP/([0-9]\.[0-9]) ([0-9]{3})(?: [\t -~\x80-\xff]*)?")
+FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)")
+_PART_OF_HEAD = re.compile(rb"(?:[\t -~\x80-\xff]++|\r\n)*+\r?")
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -41,6 +45,7 @@ _RESPONSE_DROPPED = _HOP_BY_HOP | {b"alt-svc", b"set-cookie", b"strict-transport
 """What speaks of the connection, or of the upstream's own origin, means nothing under ours."""
 _RESPONSE_DROPPED_PREFIXES = (b"proxy-", b"x-scaler-")
 
+_MAX_LENGTH_DIGITS = 18
 _PERSISTENCE = frozenset({b"close", b"keep-alive"})
 
 
@@ -71,6 +76,93 @@ def _response_fate(name: bytes) -> bytes | None:
     return _DROP if lower in _RESPONSE_DROPPED or lower.startswith(_RESPONSE_DROPPED_PREFIXES) else _PASS
 
 
+class _Lines(dict[bytes, tuple[bytes | None, bytes]]):
+    """What becomes of a header line: its fate, and the line to pass on or the value to note. Bounded; full, it starts anew."""
+
+    MAX_LINES = 1024
+    MAX_LINE_BYTES = 256
+
+    def __init__(self, fate_of: Callable[[bytes], bytes | None]) -> None:
+        super().__init__()
+        self._fate_of = fate_of
+
+    def __missing__(self, line: bytes) -> tuple[bytes | None, bytes]:
+        """Of a line not met before; ValueError if it is no field."""
+        match = FIELD.fullmatch(line)
+        if match is None:
+            raise ValueError("a header field is malformed")
+        name, value = match[1], match[2].strip(b" \t")
+        fate = self._fate_of(name)
+        found = (fate, b"%b: %b\r\n" % (name, value) if fate is _PASS else value)
+        if len(line) <= self.MAX_LINE_BYTES:
+            if len(self) >= self.MAX_LINES:
+                self.clear()
+            self[line] = found
+        return found
+
+
+_request_lines = _Lines(_request_fate)
+_response_lines = _Lines(_response_fate)
+
+
+class TooLargeError(ValueError):
+    """More bytes or fields than a head may have."""
+
+
+class HeadReader:
+    """Collects a head from what is read, and gives up early on what cannot become one."""
+
+    __slots__ = ("_first", "_limit", "_seen", "_skipped")
+
+    def __init__(self, first: re.Pattern[bytes], limit: int) -> None:
+        """``first``: what the first line must be; ``limit``: most bytes, the blank line among them."""
+        self._first = first
+        self._limit = limit
+        self._seen = bytearray()
+        self._skipped = 0  # bytes of empty lines before it
+
+    @property
+    def begun(self) -> bool:
+        """Whether a part of a head has come."""
+        return bool(self._seen)
+
+    @property
+    def second_word(self) -> bytes:
+        """Of the part that has come: a request's target, as far as it goes."""
+        return bytes(self._seen).partition(b"\r\n")[0].split(b" ", 2)[1] if self._seen.count(b" ", 0, 64) else b""
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """The head's lines and what follows it; None while it is not whole. Raises ValueError."""
+        if not self._seen and data[:1] != b"\r":
+            end = data.find(b"\r\n\r\n", 0, self._limit)
+            if end >= 0:
+                return data[:end], data[end + 4 :]
+        return self._collect(data)
+
+    def _collect(self, data: bytes) -> tuple[bytes, bytes] | None:
+        seen, before = self._seen, len(self._seen)
+        seen += data
+        if (empty := _EMPTY_LINES.match(seen)) and empty.end():
+            del seen[: empty.end()]
+            self._skipped += empty.end()
+            before = 0
+        end = seen.find(b"\r\n\r\n", max(0, before - 3), self._limit)
+        if end >= 0:
+            self._seen, self._skipped = bytearray(), 0
+            return bytes(seen[:end]), bytes(seen[end + 4 :])
+        self._check(max(0, before - seen[:before].endswith(b"\r")))
+        return None
+
+    def _check(self, start: int) -> None:
+        """What is there, from ``start`` on."""
+        seen = self._seen
+        if len(seen) + self._skipped >= self._limit:
+            raise TooLargeError
+        line = seen.find(b"\r\n")
+        if not _PART_OF_HEAD.fullmatch(seen, start) or (line >= 0 and not self._first.fullmatch(seen, 0, line)):
+            raise ValueError("a line of its head is malformed")
+
+
 @lru_cache(maxsize=256)
 def _is_host(value: bytes) -> bool:
     return _HOST.fullmatch(value) is not None
@@ -82,26 +174,23 @@ def _tokens(value: bytes) -> frozenset[bytes]:
     return frozenset(token.strip().lower() for token in value.split(b",") if token.strip())
 
 
-def _sort(fields: Fields, fate_of: Callable[[bytes], bytes | None]) -> tuple[Fields, dict[bytes, bytes]]:
-    """The fields to pass on, and the noted ones by lower-case name; repeated ones are joined by a comma, as their meaning is."""
-    passed: Fields = []
+def _sort(lines: list[bytes], known: _Lines) -> tuple[list[bytes], dict[bytes, bytes]]:
+    """The lines to pass on, and the noted values by lower-case name; repeated ones are joined by a comma, as their meaning is."""
+    if len(lines) > MAX_FIELDS:
+        raise TooLargeError
+    passed: list[bytes] = []
     noted: dict[bytes, bytes] = {}
-    for field in fields:
-        fate = fate_of(field[0])
+    for line in lines:
+        fate, text = known[line]
         if fate is _PASS:
-            passed.append(field)
+            passed.append(text)
         elif fate:
-            value = field[1].strip()
-            noted[fate] = noted[fate] + b"," + value if fate in noted else value
-    listed = _tokens(noted.get(b"connection", b""))
-    if not listed <= _PERSISTENCE:
-        passed = [field for field in passed if field[0].lower() not in listed]
+            noted[fate] = noted[fate] + b"," + text if fate in noted else text
+    if b"connection" in noted:
+        listed = _tokens(noted[b"connection"])
+        if not listed <= _PERSISTENCE:
+            passed = [line for line in passed if line.partition(b":")[0].lower() not in listed]
     return passed, noted
-
-
-def _lines(fields: Fields) -> bytes:
-    """Fields as they are written, each with its end."""
-    return b"\r\n".join([*map(b": ".join, fields), b""])
 
 
 def _framing(noted: dict[bytes, bytes]) -> tuple[Framing, int]:
@@ -115,48 +204,82 @@ def _framing(noted: dict[bytes, bytes]) -> tuple[Framing, int]:
         return Framing.CHUNKED, 0
     if length is None:
         return Framing.NONE, 0
-    if not length.isdigit():
+    if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:
         raise ValueError("Content-Length is no number")
     return Framing.LENGTH, int(length)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RequestHead:
     """A request's head that passed every check.
 
+    target:             as the client wrote it
     path:               the target without its query, which goes nowhere
     lines:              header lines to pass on, each with its end
-    length:             Content-Length; 0 for a chunked body or none
+    chunked:            the body comes in chunks
     http11:             False for HTTP/1.0, which knows neither chunks nor (here) keep-alive
     expects_continue:   the client waits for ``100 Continue`` before it sends the body
     authorization:      the client's credential, which goes nowhere
     """
 
     method: bytes
+    target: bytes
     path: bytes
     lines: bytes
-    length: int
+    chunked: bool
     keep_alive: bool
     http11: bool
     expects_continue: bool
     authorization: bytes
 
 
-def request_head(method: bytes, target: bytes, version: str, fields: Fields) -> RequestHead:
-    """Check a request's head, all but its size; raises `Refusal`, after which the connection must be closed."""
-    http11 = version == "1.1"
-    if not http11 and version != "1.0":
+_LENGTH = b"\r\nContent-Length: "
+_MAX_HEADS = 256
+_MAX_REMEMBERED_BYTES = 2048
+_heads: dict[bytes, RequestHead] = {}
+"""Requests' heads that were understood, without the digits of their Content-Length: with others they mean the same but for the length."""
+
+
+def request_head(raw: bytes) -> tuple[RequestHead, int]:
+    """A request's head from its lines, and its Content-Length, 0 where it has none; raises `Refusal`: the connection must be closed."""
+    start = raw.find(_LENGTH) + len(_LENGTH)
+    end = raw.find(b"\r\n", start)
+    digits = raw[start : end if end >= 0 else len(raw)]
+    if start < len(_LENGTH) or not digits.isdigit() or len(digits) > _MAX_LENGTH_DIGITS:
+        return _request_head(raw)
+    without = raw[:start] + raw[start + len(digits) :]
+    known = _heads.get(without)
+    if known is not None:
+        return known, int(digits)
+    head, length = _request_head(raw)
+    if len(raw) <= _MAX_REMEMBERED_BYTES:
+        if len(_heads) >= _MAX_HEADS:
+            _heads.clear()
+        _heads[without] = head
+    return head, length
+
+
+def _request_head(raw: bytes) -> tuple[RequestHead, int]:
+    first, *lines = raw.split(b"\r\n")
+    start = REQUEST_LINE.fullmatch(first)
+    if start is None:
+        raise Refusal("invalid_request", "The request is not HTTP/1.1: its first line is malformed.")
+    method, target, version = start.groups()
+    if version not in (b"1.1", b"1.0"):
         raise Refusal("version_not_supported", "Only HTTP/1.1 is spoken here.")
     if not target.startswith(b"/"):
         raise Refusal("invalid_request", "The request's target must be a path.")
-    passed, noted = _sort(fields, _request_fate)
+    try:
+        passed, noted = _sort(lines, _request_lines)
+        framing, length = _framing(noted)
+    except TooLargeError as error:
+        raise Refusal("head_too_large", f"The request's head has more than {MAX_FIELDS} fields.") from error
+    except ValueError as error:
+        raise Refusal("invalid_request", f"The request is not HTTP/1.1: {error}.") from error
     if not _is_host(noted.get(b"host", b"")):
         raise Refusal("invalid_request", "A request needs exactly one valid Host.")
-    try:
-        framing, length = _framing(noted)
-    except ValueError as error:
-        raise Refusal("invalid_request", f"The body cannot be read: {error}.") from error
-    if framing is Framing.CHUNKED and not http11:
+    http11, chunked = version == b"1.1", framing is Framing.CHUNKED
+    if chunked and not http11:
         raise Refusal("invalid_request", "HTTP/1.0 knows no chunks.")
     expect = noted.get(b"expect")
     if expect is not None and expect.lower() != b"100-continue":
@@ -164,17 +287,14 @@ def request_head(method: bytes, target: bytes, version: str, fields: Fields) -> 
     path = target.partition(b"?")[0]
     keep_alive = http11 and b"close" not in _tokens(noted.get(b"connection", b""))
     expects_continue = http11 and expect is not None
-    return RequestHead(method, path, _lines(passed), length, keep_alive, http11, expects_continue, noted.get(b"authorization", b""))
-
-
-def head_bytes(method: bytes, target: bytes, fields: Fields) -> int:
-    """Size of a request's head on the wire, written without needless space."""
-    return len(method) + len(target) + len("  HTTP/1.1\r\n\r\n") + sum(len(name) + len(value) + len(": \r\n") for name, value in fields)
+    authorization = noted.get(b"authorization", b"")
+    passed_on = b"".join(passed)
+    return RequestHead(method, target, path, passed_on, chunked, keep_alive, http11, expects_continue, authorization), length
 
 
 @dataclass(slots=True)
 class ResponseHead:
-    """An answer's head that passed every check.
+    """An answer's head that passed every check; interim ones (1xx) end with it.
 
     lines:      header lines to pass on, each with its end
     reusable:   the upstream will take another request on this connection
@@ -191,25 +311,34 @@ class ResponseHead:
     readable: bool
 
 
-def response_head(status: int, version: str, fields: Fields) -> ResponseHead:
-    """Check the head of a final answer; raises ValueError where it cannot be trusted."""
-    if not 200 <= status <= 599:  # noqa: PLR2004 (the final status classes)
+@lru_cache(maxsize=64)
+def _status(line: bytes) -> tuple[bytes, int]:
+    """Version and status."""
+    match = STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise ValueError("its first line is malformed")
+    return match[1], int(match[2])
+
+
+def response_head(raw: bytes) -> ResponseHead:
+    """An answer's head from its lines; raises ValueError where it cannot be trusted."""
+    first, *lines = raw.split(b"\r\n")
+    version, status = _status(first)
+    if not 100 <= status <= 599:  # noqa: PLR2004 (the status classes)
         raise ValueError(f"status {status}")
-    if version not in ("1.1", "1.0"):
-        raise ValueError(f"HTTP/{version}")
-    if len(fields) > MAX_FIELDS:
-        raise ValueError("too many header fields")
-    passed, noted = _sort(fields, _response_fate)
-    passed += [(name, noted[name]) for name in _RESPONSE_CONTENT if name in noted]
+    if version not in (b"1.1", b"1.0"):
+        raise ValueError(f"HTTP/{version.decode()}")
+    passed, noted = _sort(lines, _response_lines)
+    passed += [b"%b: %b\r\n" % (name, noted[name]) for name in _RESPONSE_CONTENT if name in noted]
     framing, length = _framing(noted)
-    if status in (204, 304):
+    if status < 200 or status in (204, 304):  # noqa: PLR2004 (interim)
         framing, length = Framing.NONE, 0
     elif framing is Framing.NONE:
         framing = Framing.EOF
-    reusable = version == "1.1" and framing is not Framing.EOF and b"close" not in _tokens(noted.get(b"connection", b""))
+    reusable = version == b"1.1" and framing is not Framing.EOF and b"close" not in _tokens(noted.get(b"connection", b""))
     streamed = noted.get(b"content-type", b"").lower().startswith(b"text/event-stream")
     readable = noted.get(b"content-encoding", b"identity").lower() == b"identity"
-    return ResponseHead(status, _lines(passed), framing, length, reusable, streamed, readable)
+    return ResponseHead(status, b"".join(passed), framing, length, reusable, streamed, readable)
 
 
 def head_out(status: int, lines: bytes, framing: Framing, length: int, *, keep_alive: bool) -> bytes:

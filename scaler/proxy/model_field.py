@@ -8,6 +8,8 @@ import json
 import re
 from typing import Any, NoReturn
 
+import msgspec
+
 from scaler.proxy.errors import Refusal
 
 Body = bytes | bytearray
@@ -15,11 +17,29 @@ Body = bytes | bytearray
 _FIELD = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*")')
 
 
+class _Asked(msgspec.Struct):
+    model: str = ""
+
+
+_quick = msgspec.json.Decoder(_Asked).decode
+"""Checks that the whole is JSON, but makes only this field of it. Does not look into strings: those must be known to be UTF-8."""
+
+
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
+def asked(body: Body) -> str:
+    """The request's ``model``; raises `Refusal`."""
+    try:
+        if model := _quick(body if body.isascii() else body.decode()).model:
+            return model
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass  # the other one says what is wrong
+    return parse(body)[1]
 
 
 def parse(body: Body) -> tuple[dict[str, Any], str]:
@@ -36,25 +56,22 @@ def parse(body: Body) -> tuple[dict[str, Any], str]:
     return request, model
 
 
-def rewrite(body: Body, request: dict[str, Any], model: str) -> Body:
-    """The body with this ``model``; the same object where nothing has to change. Raises `Refusal`."""
-    place = _only_place(body, request["model"])
-    if place is None:
-        return _anew(request | {"model": model})
-    if request["model"] == model:
+def rewrite(body: Body, name: str, model: str) -> Body:
+    """The body, which asks for ``name``, with this ``model``; the same object where nothing has to change. Raises `Refusal`."""
+    if not _is_unique(body):
+        return _anew(parse(body)[0] | {"model": model})
+    if name == model:
         return body
-    return bytes(body[: place[0]]) + json.dumps(model).encode() + body[place[1] :]
-
-
-def _only_place(body: Body, value: str) -> tuple[int, int] | None:
-    """Where the field's value stands, if no other place of the body can be taken for it.
-
-    The key is found by its bytes, unless letters of it are written as Unicode escapes; then the answer is no.
-    """
-    if body.count(b'"model"') != 1 or (b"\\" in body and b"\\u00" in body):
-        return None
     found = _FIELD.search(body)
-    return found.span(1) if found is not None and found[1] == b'"%b"' % value.encode() else None
+    if found is None or found[1] != b'"%b"' % name.encode():
+        return _anew(parse(body)[0] | {"model": model})
+    return bytes(body[: found.start(1)]) + json.dumps(model).encode() + body[found.end(1) :]
+
+
+def _is_unique(body: Body) -> bool:
+    """Whether no other place can be taken for the field. It is found by its bytes; letters written as Unicode escapes would hide it."""
+    first = body.find(b'"model"')
+    return first >= 0 and body.find(b'"model"', first + 7) < 0 and (b"\\" not in body or b"\\u00" not in body)
 
 
 def _anew(request: dict[str, Any]) -> bytes:

@@ -13,13 +13,15 @@ from time import monotonic
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from pydantic import SecretStr
 
-from scaler.proxy.http1 import Fields, Framing, ResponseHead, response_head
+from scaler.proxy.bodies import Body, Chunked, Sized, Unsized
+from scaler.proxy.http1 import STATUS_LINE, Framing, HeadReader, ResponseHead, response_head
 
 MAX_INTERIM = 8
 """Most 1xx answers before the final one."""
+JOINED_BYTES = 32 * 1024
+"""A body up to this size is copied behind its head, which costs less than to write two pieces."""
 
 
 class Receiver(Protocol):
@@ -58,21 +60,15 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection; carries one request at a time."""
 
     _receiver: Receiver | None
-    _fields: Fields
-    _head: ResponseHead | None  # until it is handed on
-    _framing: Framing | None  # known once the final head is
+    _body: Body | None  # known once the final head is
     _reusable: bool
-    _pieces: list[bytes]
-    _complete: bool
     _interim: int
-    _fault: str
-    _unproductive: int  # bytes since the answer last made progress; bounds heads, trailers and chunk extensions
 
     def __init__(self, pool: "Pool", max_head_bytes: int) -> None:
         """Made by `Pool`."""
         self._pool = pool
         self._max_head_bytes = max_head_bytes
-        self._parser = HttpResponseParser(self)
+        self._heads = HeadReader(STATUS_LINE, max_head_bytes)
         self._transport: asyncio.Transport
         self._readable = select.poll()
         self.idle_since = 0.0
@@ -88,18 +84,28 @@ class UpstreamConnection(asyncio.Protocol):
         self._readable.register(connection.fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, then hand on what came in one piece."""
-        if self._receiver is None:
+        """Read, then hand on what came in one piece; a complete answer frees the connection first."""
+        receiver, head, body = self._receiver, None, self._body
+        if receiver is None:
             self.abort()  # nobody asked
             return
-        self._unproductive += len(data)
-        try:
-            self._parser.feed_data(data)
-        except (HttpParserError, HttpParserUpgrade) as error:
-            self._fault = self._fault or f"it is not HTTP/1.1: {error}"
-        if self._unproductive > self._max_head_bytes:
-            self._fault = self._fault or f"its head is larger than {self._max_head_bytes} bytes"
-        self._deliver(self._receiver)
+        if body is None:
+            try:
+                head, body, data = self._read_head(data)
+            except ValueError as error:
+                self._break(receiver, f"its head cannot be trusted: {error}")
+                return
+            if body is None:
+                return
+        piece = body.feed(data) if data else b""
+        if body.complete:
+            self._release(clean=not body.excess)
+            receiver.received(head, piece, complete=True)
+            return
+        if head is not None or piece:
+            receiver.received(head, piece, complete=False)
+        if body.fault and self._receiver is receiver:
+            self._break(receiver, body.fault)
 
     def eof_received(self) -> None:
         """The upstream will say no more."""
@@ -109,7 +115,6 @@ class UpstreamConnection(asyncio.Protocol):
         """Gone, one way or another."""
         self._pool.forget(self)
         self._ended(clean=exc is None)
-        del self._parser  # it holds our methods: the connection should not have to wait for the garbage collector
 
     # for an exchange
 
@@ -118,6 +123,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._expect(receiver)
         if self._transport.is_closing():
             self._ended(clean=False)
+        elif len(body) <= JOINED_BYTES:
+            self._transport.write(head + body)
         else:
             self._transport.writelines((head, body))
 
@@ -143,92 +150,60 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether the upstream has closed or said something while idle, even if the loop has not heard of it yet."""
         return self._transport.is_closing() or bool(self._readable.poll(0))
 
-    # llhttp
-
-    def on_message_begin(self) -> None:
-        """A head begins."""
-        if self._complete:
-            self._fault = "bytes followed the answer"
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head; or of trailers, which nobody looks at."""
-        self._fields.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        """Check the head; interim answers are passed over (after 101, a tunnel, the parser stops by itself)."""
-        if self._complete or self._fault:
-            return
-        status = self._parser.get_status_code()
-        if 100 <= status < 200 and self._interim < MAX_INTERIM:  # noqa: PLR2004 (the interim status class)
-            self._interim += 1
-            self._fields = []
-            return
-        try:
-            self._head = response_head(status, self._parser.get_http_version(), self._fields)
-        except ValueError as error:
-            self._fault = f"its head cannot be trusted: {error}"
-        else:
-            self._framing = self._head.framing
-            self._reusable = self._head.reusable
-
-    def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
-        if self._framing is not None and not self._complete:
-            self._unproductive = 0
-            self._pieces.append(body)
-
-    def on_message_complete(self) -> None:
-        """The answer, or an interim one, is whole."""
-        self._complete = self._framing is not None
-
     # inside
 
     def _expect(self, receiver: Receiver | None) -> None:
         """Be ready for an answer."""
         self._receiver = receiver
-        self._fields = []
-        self._head = None
-        self._framing = None
+        self._body = None
         self._reusable = False
-        self._pieces = []
-        self._complete = False
         self._interim = 0
-        self._fault = ""
-        self._unproductive = 0
 
-    def _deliver(self, receiver: Receiver) -> None:
-        """Hand on what the last read held; a complete answer frees the connection first."""
-        head, self._head = self._head, None
-        pieces, self._pieces = self._pieces, []
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if self._complete:
-            self._release()
-            receiver.received(head, body, complete=True)
-            return
-        if head is not None or body:
-            receiver.received(head, body, complete=False)
-        if self._fault and self._receiver is receiver:
-            self.abort()
-            receiver.broken(self._fault, silent=False)
+    def _read_head(self, data: bytes) -> tuple[ResponseHead | None, Body | None, bytes]:
+        """The final head, how its body ends, and what follows; raises ValueError. Interim answers are passed over."""
+        while found := self._heads.feed(data):
+            raw, data = found
+            head = response_head(raw)
+            if head.status >= 200:  # noqa: PLR2004 (a final one)
+                self._body = body = _body(head, self._max_head_bytes)
+                self._reusable = head.reusable
+                return head, body, data
+            self._interim += 1
+            if self._interim > MAX_INTERIM or head.status == 101:  # noqa: PLR2004 (a tunnel that nobody asked for)
+                raise ValueError(f"status {head.status}")
+            if not data:
+                break
+        return None, None, b""
 
-    def _release(self) -> None:
+    def _release(self, *, clean: bool) -> None:
+        """The answer is complete; ``clean``: nothing followed it."""
         self._receiver = None
-        if self._reusable and not self._fault and not self._transport.get_write_buffer_size():
+        if clean and self._reusable and not self._transport.get_write_buffer_size():
             self._pool.put(self)
         else:
             self._transport.abort()
+
+    def _break(self, receiver: Receiver, why: str, *, silent: bool = False) -> None:
+        self.abort()
+        receiver.broken(why, silent=silent)
 
     def _ended(self, *, clean: bool) -> None:
         receiver = self._receiver
         if receiver is None:
             return
-        if clean and self._framing is Framing.EOF:
-            self._complete = True
-            self._deliver(receiver)
+        if clean and isinstance(self._body, Unsized):
+            self._release(clean=False)
+            receiver.received(None, b"", complete=True)
         else:
-            silent = self._framing is None and self._unproductive == 0
-            self.abort()
-            receiver.broken("it closed the connection before its answer was complete", silent=silent)
+            silent = self._body is None and self._interim == 0 and not self._heads.begun
+            self._break(receiver, "it closed the connection before its answer was complete", silent=silent)
+
+
+def _body(head: ResponseHead, limit: int) -> Body:
+    """How an answer ends."""
+    if head.framing is Framing.CHUNKED:
+        return Chunked(limit)
+    return Unsized() if head.framing is Framing.EOF else Sized(head.length)
 
 
 class Pool:

@@ -8,14 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.proxy.errors import Refusal
-from scaler.proxy.model_field import parse, rewrite
+from scaler.proxy.model_field import asked, parse, rewrite
 
 OURS = 'acme/llama "3" \\ €'
 
 
 def rewritten(body: bytes, model: str = OURS) -> bytes:
-    asked, _ = parse(body)
-    return bytes(rewrite(body, asked, model))
+    return bytes(rewrite(body, asked(body), model))
 
 
 @pytest.mark.parametrize(
@@ -32,8 +31,7 @@ def test_only_the_value_changes_where_its_place_is_certain(body: bytes) -> None:
 
 def test_nothing_changes_where_the_value_is_right_already() -> None:
     body = bytearray(b'{ "model" :\t"chat" }')
-    asked, _ = parse(body)
-    assert rewrite(body, asked, "chat") is body
+    assert rewrite(body, asked(body), "chat") is body
 
 
 @pytest.mark.parametrize(
@@ -70,18 +68,21 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=5), st.text(), st.text(), st.booleans(), st.sampled_from([None, 1]))
-def test_any_request_means_the_same_afterwards(fields: dict[str, Any], asked: str, ours: str, escape: bool, indent: int | None) -> None:  # noqa: FBT001 (a drawn value)
-    body = json.dumps({**fields, "model": asked}, ensure_ascii=escape, indent=indent).encode(errors="replace")
+def test_any_request_means_the_same_afterwards(fields: dict[str, Any], theirs: str, ours: str, escape: bool, indent: int | None) -> None:  # noqa: FBT001 (a drawn value)
+    body = json.dumps({**fields, "model": theirs}, ensure_ascii=escape, indent=indent).encode(errors="replace")
     found, name = parse(body)
     sent = rewritten(body, ours)
-    assert name == found["model"] == json.loads(body)["model"]
+    assert asked(body) == name == found["model"] == json.loads(body)["model"]
     assert json.loads(sent) == found | {"model": ours}
 
 
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]":,\\umodel0123eE+-. \n', max_size=60).map(str.encode))
 def test_whatever_comes_is_understood_or_refused(body: bytes) -> None:
     try:
-        asked, name = parse(body)
+        found, name = parse(body)
     except Refusal:
+        with pytest.raises(Refusal):
+            asked(body)
         return
-    assert json.loads(rewrite(body, asked, name)) == asked
+    assert asked(body) == name
+    assert json.loads(rewrite(body, name, name)) == found

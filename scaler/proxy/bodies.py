@@ -1,0 +1,156 @@
+"""Bodies as they come in, one decoder for each way to end them.
+
+A decoder is fed what was read and gives back the payload in it; `complete` says that the body has ended, `excess` what came after it, and
+`fault` why it cannot be understood. What came before a fault is payload still. A chunk's framing must be exactly as RFC 9112 writes it:
+no bare line feed, no space, no size that overflows; trailers are checked and dropped.
+"""
+
+import re
+from functools import lru_cache
+
+from scaler.proxy.http1 import FIELD
+
+_EXTENSION = rb";[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:=(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+|\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*\"))?"
+_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})(?:%b)*" % _EXTENSION)
+_PART_OF_SIZE = re.compile(rb"[0-9A-Fa-f]*(?:;[\t -~\x80-\xff]*)?\r?")
+_PART_OF_TRAILER = re.compile(rb"[\t -~\x80-\xff]*\r?")
+_LONGEST_SIZE_LINE = 18
+"""Bytes of a size line, its end among them, that is looked for without ado."""
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+
+
+class Sized:
+    """A body of known length."""
+
+    __slots__ = ("_left", "complete", "excess", "fault")
+
+    def __init__(self, length: int) -> None:
+        """``length`` in bytes."""
+        self._left = length
+        self.complete = length == 0
+        self.excess = b""
+        self.fault = ""
+
+    def feed(self, data: bytes) -> bytes:
+        """The payload in what was read."""
+        left = self._left - len(data)
+        if left > 0:
+            self._left = left
+            return data
+        self.complete = True
+        if left == 0:
+            return data
+        self.excess = data[left:]
+        return data[:left]
+
+
+class Unsized:
+    """A body that ends with its connection."""
+
+    __slots__ = ()
+    complete = False
+    excess = b""
+    fault = ""
+
+    def feed(self, data: bytes) -> bytes:
+        """All of it."""
+        return data
+
+
+class Chunked:
+    """A body in chunks."""
+
+    __slots__ = ("_at_end", "_left", "_limit", "_overhead", "_rest", "complete", "excess", "fault", "too_large")
+
+    def __init__(self, limit: int) -> None:
+        """``limit``: most bytes of one chunk's framing, and of all trailers together."""
+        self._limit = limit
+        self._left = 0  # bytes of the chunk that are to come; -1: its line end
+        self._rest = b""  # of a line that is not whole yet
+        self._overhead = 0  # bytes of trailers
+        self._at_end = False  # the last chunk has come
+        self.complete = False
+        self.excess = b""
+        self.fault = ""
+        self.too_large = False
+        """Whether the fault is the limit."""
+
+    def feed(self, data: bytes) -> bytes:
+        """The payload in what was read."""
+        if not self._left and not self._rest and not self._at_end:  # often it is one whole chunk
+            end = data.find(b"\r\n", 1, _LONGEST_SIZE_LINE)
+            size = _size(data[:end]) if end > 0 else 0
+            if size and len(data) == end + size + 4 and data[-2:] == b"\r\n":
+                return data[end + 2 : -2]
+        return self._feed(data)
+
+    def _feed(self, data: bytes) -> bytes:
+        pieces: list[bytes] = []
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        at = 0
+        while at < len(data) and not self.complete and not self.fault:
+            at = self._data(data, at, pieces) if self._left else self._line(data, at)
+        if self.complete:
+            self.excess = data[at:]
+        return b"".join(pieces)
+
+    def _data(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        """Bytes of a chunk, and the line end behind them; returns where it stopped."""
+        if self._left > 0:
+            piece = data[at : at + self._left]
+            pieces.append(piece)
+            self._left -= len(piece) if len(piece) < self._left else self._left + 1
+            return at + len(piece)
+        end = data[at : at + 2]
+        if end == b"\r\n":
+            self._left = 0
+        elif end == b"\r":
+            self._rest = end
+        else:
+            self.fault = "a chunk is not as long as it says"
+        return at + 2
+
+    def _line(self, data: bytes, at: int) -> int:
+        """A chunk's size, or a trailer; returns where it stopped."""
+        end = data.find(b"\r\n", at)
+        length = (end if end >= 0 else len(data)) - at
+        if length + self._overhead > self._limit:
+            self.fault, self.too_large = "too many bytes frame it", True
+        elif end < 0:
+            self._rest = data[at:]
+            self.fault = "" if (_PART_OF_TRAILER if self._at_end else _PART_OF_SIZE).fullmatch(self._rest) else "its framing is malformed"
+            return len(data)
+        elif self._at_end:
+            self._trailer(data[at:end])
+        else:
+            self._begin(data[at:end])
+        return end + 2
+
+    def _begin(self, line: bytes) -> None:
+        size = _size(line)
+        if size is None:
+            self.fault = "a chunk's size cannot be read"
+        elif size:
+            self._left = size
+        else:
+            self._at_end = True
+
+    def _trailer(self, line: bytes) -> None:
+        self._overhead += len(line) + 2
+        if not line:
+            self.complete = True
+            return
+        field = FIELD.fullmatch(line)
+        if field is None or field[1].lower() in _FRAMING:
+            self.fault = "its trailers cannot be trusted"
+
+
+Body = Sized | Unsized | Chunked
+
+
+@lru_cache(maxsize=1024)
+def _size(line: bytes) -> int | None:
+    """Of a chunk; None if the line is none that begins a chunk."""
+    match = _SIZE.fullmatch(line)
+    return int(match[1], 16) if match is not None else None
