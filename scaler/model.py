@@ -155,6 +155,45 @@ class Sample:
     tpot_count: int = 0
 
 
+class WindowKind(StrEnum):
+    """Where a window comes from."""
+
+    SCHEDULE = "schedule"
+    EVENT = "event"
+    OVERRIDE = "override"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A span of time in which an endpoint has a floor or a ceiling in replicas, or a multiple of its usual load.
+
+    begins, ends: Unix seconds; at ``ends`` it is over
+    """
+
+    kind: WindowKind
+    name: str
+    begins: float
+    ends: float
+    floor: int | None = None
+    ceiling: int | None = None
+    multiplier: float | None = None
+
+    def __str__(self) -> str:
+        """Read as ``schedule 'office hours'``."""
+        return f"{self.kind} '{self.name}'" if self.name else str(self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A person's floor or ceiling for one endpoint, for a while. Unix seconds; at ``ends`` it is over."""
+
+    endpoint: str
+    begins: float
+    ends: float
+    floor: int | None = None
+    ceiling: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """Everything from outside that one tick's decision is made of; with what the policy remembers it makes the same decision again.
@@ -162,6 +201,7 @@ class Inputs:
     now:           monotonic seconds, for arithmetic
     at:            Unix seconds, for the record
     stopped_by_us: of an endpoint that is stopped: whether the last thing that we did to it was to stop it; None if nobody knows
+    windows:       schedules, events and overrides in force, and those that begin soon
     """
 
     sample: Observation[Sample]
@@ -169,6 +209,7 @@ class Inputs:
     now: float
     at: float
     stopped_by_us: bool | None = None
+    windows: tuple[Window, ...] = ()
 
 
 class ReasonCode(StrEnum):
@@ -191,6 +232,10 @@ class ReasonCode(StrEnum):
     BOUNDED = "bounded"
     SHORTAGE = "shortage"
     STOPPED_BY_OTHERS = "stopped_by_others"
+    FLOOR = "floor"
+    CEILING = "ceiling"
+    EVENT = "event"
+    CLAMPED = "clamped"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,13 @@ expected there. Nothing is ever half applied.
 
 import os
 import re
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
 
 import yaml
+from cronsim import CronSim, CronSimError
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -28,6 +31,7 @@ PREFIX = "SCALER_"
 MAX_PORT = 65535
 RESERVED_KEY = "other"
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
+CRON_FIELDS = 5
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -48,9 +52,31 @@ def _origin(value: str) -> str:
     return value.rstrip("/")
 
 
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, KeyError) as error:  # not found is a KeyError
+        raise ValueError("expected a time zone such as UTC or Europe/Berlin") from error
+    return value
+
+
+def _cron(value: str) -> str:
+    try:
+        once = next(CronSim(value, datetime(2000, 1, 1)), None)  # noqa: DTZ001 (wall time of whatever zone)
+    except CronSimError as error:
+        raise ValueError(f"expected five cron fields, minute hour day month weekday ({error})") from error
+    if once is None or len(value.split()) != CRON_FIELDS:
+        raise ValueError("expected five cron fields that name some moment, minute hour day month weekday")
+    return value
+
+
 Listen = Annotated[str, AfterValidator(_listen)]
 Origin = Annotated[str, AfterValidator(_origin)]
 ClientName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Zone = Annotated[str, AfterValidator(_zone)]
+"""Name of a time zone in the IANA database."""
+Cron = Annotated[str, Field(max_length=200), AfterValidator(_cron)]
+"""Five cron fields in wall time, with names of months and weekdays, ``L`` and ``#``."""
 V2_TIMEOUTS = range(30, 1441)
 """Minutes of inactivity that Together v2 can be told to wait, beside 0 for ever."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
@@ -302,6 +328,59 @@ class TrafficSettings(Section):
     """Send a request once more if its kept upstream connection ended without a byte of an answer. It may then be carried out twice."""
 
 
+class WindowSettings(Section):
+    """A window that comes again: from each moment that ``start`` names to the next one that ``end`` names, both in wall time.
+
+    In a window there are at least ``floor`` replicas, ready when it begins, and at most ``ceiling``.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    """For people, and for the reasons of decisions."""
+    start: Cron
+    """When it begins, such as ``0 8 * * MON-FRI``."""
+    end: Cron
+    """When it ends, such as ``0 18 * * *``."""
+    timezone: Zone | None = None
+    """Default: ``calendar.timezone``."""
+    floor: Annotated[int, Field(ge=1)] | None = None
+    """At least so many replicas; a stopped endpoint is started for them."""
+    ceiling: Annotated[int, Field(ge=1)] | None = None
+    """At most so many."""
+    on_holidays: bool = False
+    """Whether it begins on ``calendar.holidays``, too."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.floor is None and self.ceiling is None:
+            raise ValueError("expected a floor, a ceiling or both")
+        return self
+
+
+class EventSettings(Section):
+    """Something planned that happens once, such as a launch at nine with three times the traffic for two hours."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    """For people, and for the reasons of decisions."""
+    at: datetime
+    """When it begins: with an offset from UTC, or else in wall time."""
+    hours: Annotated[float, Field(gt=0, le=24 * 31)]
+    """How long it lasts."""
+    timezone: Zone | None = None
+    """Default: ``calendar.timezone``."""
+    multiplier: Annotated[float, Field(gt=1, le=1000)] | None = None
+    """Times the load that there is just before it, in replicas ready when it begins."""
+    floor: Annotated[int, Field(ge=1)] | None = None
+    """At least so many replicas, ready when it begins."""
+    ceiling: Annotated[int, Field(ge=1)] | None = None
+    """At most so many."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.multiplier is None and self.floor is None and self.ceiling is None:
+            raise ValueError("expected a multiplier, a floor or a ceiling")
+        return self
+
+
 class EndpointSettings(Section):
     """One endpoint that scaler looks after. Its key in ``endpoints`` is a name for people, metrics and requests.
 
@@ -338,6 +417,10 @@ class EndpointSettings(Section):
     """When it may sleep."""
     traffic: TrafficSettings = TrafficSettings()
     """How its requests are treated."""
+    schedules: Annotated[tuple[WindowSettings, ...], Field(max_length=50)] = ()
+    """Floors and ceilings that come again by the clock."""
+    events: Annotated[tuple[EventSettings, ...], Field(max_length=200)] = ()
+    """What is planned once. What is over may stay."""
 
     @field_validator("id")
     @classmethod
@@ -367,6 +450,25 @@ class EndpointSettings(Section):
         if self.min_replicas > self.max_replicas:
             raise ValueError(f"expected min_replicas <= max_replicas, got {self.min_replicas} > {self.max_replicas}")
         return self
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> Self:
+        for where, windows in (("schedules", self.schedules), ("events", self.events)):
+            for index, window in enumerate(windows):
+                if trouble := misfit(self, window.floor, window.ceiling):
+                    raise ValueError(f"{where}.{index} ({window.name}): {trouble}")
+        return self
+
+
+def misfit(endpoint: EndpointSettings, floor: int | None, ceiling: int | None) -> str:
+    """Why a floor or a ceiling does not go with the endpoint's own bounds; empty if it does."""
+    if floor is not None and floor > endpoint.max_replicas:
+        return f"expected floor <= max_replicas, got {floor} > {endpoint.max_replicas}"
+    if ceiling is not None and ceiling < endpoint.min_replicas:
+        return f"expected ceiling >= min_replicas, got {ceiling} < {endpoint.min_replicas}"
+    if floor is not None and ceiling is not None and floor > ceiling:
+        return f"expected floor <= ceiling, got {floor} > {ceiling}"
+    return ""
 
 
 def display_name_of(key: str, endpoint: EndpointSettings) -> str:
@@ -553,6 +655,15 @@ class LogSettings(Section):
     """auto: console on a terminal, JSON lines elsewhere."""
 
 
+class CalendarSettings(Section):
+    """What the clock on the wall says, and which days are no working days."""
+
+    timezone: Zone = "UTC"
+    """Time zone of schedules, events and budget periods that do not name their own."""
+    holidays: Annotated[tuple[date, ...], Field(max_length=1000)] = ()
+    """Days on which schedules do not begin (unless ``on_holidays``), by the date in the schedule's time zone."""
+
+
 class Settings(BaseSettings):
     """The root of the tree."""
 
@@ -572,6 +683,8 @@ class Settings(BaseSettings):
     """What scaler looks after, by a name of your own."""
     schedule: ScheduleSettings = ScheduleSettings()
     """When things happen."""
+    calendar: CalendarSettings = CalendarSettings()
+    """Time zone and holidays."""
     guard: GuardSettings = GuardSettings()
     """The last gate before money."""
     store: StoreSettings = StoreSettings()

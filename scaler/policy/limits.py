@@ -1,0 +1,83 @@
+"""Within what a decision must stay: the endpoint's own bounds, narrowed by the calendar. Pure.
+
+`limit` makes the bounds of this moment, and settings that carry them; `Limits.explain` adds to a decision what they have changed in it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from scaler.model import Alternative, Decision, Power, Reason, ReasonCode, Window
+from scaler.policy.calendar import Bound, Usual, ceilings, floors
+from scaler.settings import EndpointSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Floor and ceiling of this moment, ``floor <= ceiling``, and what was cut off on the way to them.
+
+    called: somebody asks for replicas beside the traffic, so a stopped endpoint is to run
+    """
+
+    floor: Bound
+    ceiling: Bound
+    clamps: tuple[Reason, ...] = ()
+    called: bool = False
+
+    def apply(self, settings: EndpointSettings) -> EndpointSettings:
+        """The settings with these bounds in them; an endpoint that is called for does not stop."""
+        bounds: dict[str, object] = {"min_replicas": self.floor.replicas, "max_replicas": self.ceiling.replicas}
+        if self.called:
+            bounds["idle"] = settings.idle.model_copy(update={"allow_stop": False})
+        return settings.model_copy(update=bounds)
+
+    def explain(self, decision: Decision, needed: int, running: int) -> Decision:
+        """The decision with the limits that shaped it in its argument, by their names.
+
+        ``needed``: replicas that the traffic asked for; ``running``: replicas there or on their way.
+        """
+        lifts = self.floor.reason is not None and needed < self.floor.replicas and decision.power is not Power.STOP
+        lowers = self.ceiling.reason is not None and max(needed, running) > self.ceiling.replicas
+        own = [reason for reason in decision.reasons if not (lowers and reason.code is ReasonCode.BOUNDED)]
+        told = {reason.code for reason in own}
+        added = [bound.reason for bound, on in ((self.floor, lifts), (self.ceiling, lowers)) if on and bound.reason is not None]
+        names = {"min_replicas": self.floor.by, "max_replicas": self.ceiling.by}
+        return replace(
+            decision,
+            reasons=(*own, *(reason for reason in added if reason.code not in told), *self.clamps),
+            alternatives=tuple(_renamed(other, names) for other in decision.alternatives),
+            bound_by=names.get(decision.bound_by or "", decision.bound_by),
+        )
+
+
+def _renamed(other: Alternative, names: dict[str, str]) -> Alternative:
+    for name, by in names.items():
+        if other.why_not == f"limited by {name}":
+            return replace(other, why_not=f"limited by {by}")
+    return other
+
+
+def own_limits(settings: EndpointSettings) -> Limits:
+    """The endpoint's own bounds."""
+    return Limits(Bound(settings.min_replicas, "min_replicas"), Bound(settings.max_replicas, "max_replicas"))
+
+
+def limit(settings: EndpointSettings, windows: Sequence[Window], usual: Sequence[Usual], *, at: float, lead: float) -> Limits:
+    """The limits at ``at`` (Unix seconds); ``lead``: seconds from asking for a replica to having it."""
+    own = own_limits(settings)
+    asked = floors(windows, usual, at=at, lead=lead)
+    floor = max((own.floor, *asked), key=lambda bound: bound.replicas)
+    ceiling = min((own.ceiling, *ceilings(windows, at=at)), key=lambda bound: bound.replicas)
+    clamps: tuple[Reason, ...] = ()
+    if floor.replicas > own.ceiling.replicas:
+        clamps = (_clamp(f"{floor.by} asks for {floor.replicas}, max_replicas allows {own.ceiling.replicas}."),)
+        floor = replace(floor, replicas=own.ceiling.replicas)
+    if ceiling.replicas < floor.replicas:
+        clamps = (*clamps, _clamp(f"{ceiling.by} allows {ceiling.replicas}, but the floor of {floor.replicas} ({floor.by}) wins."))
+        ceiling = replace(own.ceiling, replicas=floor.replicas, by=floor.by, reason=floor.reason)
+    return Limits(floor, ceiling, clamps, called=bool(asked))
+
+
+def _clamp(sentence: str) -> Reason:
+    return Reason(ReasonCode.CLAMPED, sentence[:1].upper() + sentence[1:])
+
+
