@@ -453,10 +453,11 @@ class EndpointSettings(Section):
 
     @model_validator(mode="after")
     def _windows_fit(self) -> Self:
-        for where, windows in (("schedules", self.schedules), ("events", self.events)):
-            for index, window in enumerate(windows):
-                if trouble := misfit(self, window.floor, window.ceiling):
-                    raise ValueError(f"{where}.{index} ({window.name}): {trouble}")
+        named = [(f"schedules.{i} ({window.name})", window.floor, window.ceiling) for i, window in enumerate(self.schedules)]
+        named += [(f"events.{i} ({event.name})", event.floor, event.ceiling) for i, event in enumerate(self.events)]
+        for where, floor, ceiling in named:
+            if trouble := misfit(self, floor, ceiling):
+                raise ValueError(f"{where}: {trouble}")
         return self
 
 

@@ -40,7 +40,9 @@ def due(window: Window, at: float, lead: float) -> bool:
     return window.begins - (lead + MARGIN_SECONDS if lead > 0 else 0) <= at < window.ends
 
 
-def take_note(usual: Sequence[Usual], windows: Sequence[Window], needed: float, running: int, *, at: float, lead: float) -> tuple[Usual, ...]:
+def take_note(
+    usual: Sequence[Usual], windows: Sequence[Window], needed: float, running: int, *, at: float, lead: float
+) -> tuple[Usual, ...]:
     """The products of all multipliers that are due, once more.
 
     ``needed`` is what the load of this moment needs (replicas, not rounded), NaN if nobody knows; then what runs stands for it. Until the

@@ -4,6 +4,7 @@ The order is the argument: what cannot be known holds; what does not run is woke
 its need, up at once and down with proof.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 from scaler.model import (
@@ -17,9 +18,12 @@ from scaler.model import (
     Reason,
     ReasonCode,
     Unknown,
+    Window,
 )
+from scaler.policy.calendar import take_note
 from scaler.policy.fleet import Fleet, track
 from scaler.policy.history import History
+from scaler.policy.limits import Limits, limit
 from scaler.policy.reactive import Need, measure, refuse_consolidation
 from scaler.policy.state import PolicyState
 from scaler.settings import EndpointSettings
@@ -37,6 +41,8 @@ class Situation:
     now:       monotonic seconds, for arithmetic
     at:        Unix seconds, for the record
     stopped_by_us: of an endpoint that is stopped: whether the last thing that we did to it was to stop it; None if nobody knows
+    windows:   schedules, events and overrides in force, and those that begin soon
+    limits:    the bounds of this moment where they are not the settings' own; ``settings`` carry them then
     """
 
     key: str
@@ -46,6 +52,8 @@ class Situation:
     now: float
     at: float
     stopped_by_us: bool | None = None
+    windows: tuple[Window, ...] = ()
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,28 @@ def decide(situation: Situation, before: PolicyState) -> tuple[Decision, PolicyS
         return _hold(situation, before, why), before
     endpoint = seen.value
     state = _observe(situation, endpoint, before)
+    if not situation.windows:
+        return _decide_known(situation, endpoint, state)
+    limits, state = _limit(situation, state)
+    limited = replace(situation, settings=limits.apply(situation.settings), limits=limits)
+    decision, state = _decide_known(limited, endpoint, state)
+    needed = state.needs[-1][1] if state.needs and state.needs[-1][0] == situation.now else 0
+    return limits.explain(decision, needed, state.fleet.total if state.fleet else 0), state
+
+
+def _limit(situation: Situation, state: PolicyState) -> tuple[Limits, PolicyState]:
+    """The bounds of this moment by the calendar, and what the load is before planned events."""
+    history, settings, at = situation.history, situation.settings, situation.at
+    lead = settings.policy.cold_start_seconds
+    mean = history.mean_concurrency(situation.now - settings.policy.stable_window_seconds)
+    planned = settings.policy.target_concurrency * settings.policy.target_utilization
+    needed = mean / planned if history.known_since is not None and history.samples else math.nan
+    usual = take_note(state.usual, situation.windows, needed, state.fleet.total if state.fleet else 0, at=at, lead=lead)
+    return limit(settings, situation.windows, usual, at=at, lead=lead), replace(state, usual=usual)
+
+
+def _decide_known(situation: Situation, endpoint: Endpoint, state: PolicyState) -> tuple[Decision, PolicyState]:
+    """What to do about an endpoint in the state in which the provider says it is."""
     match endpoint.state:
         case EndpointState.STARTED:
             return _decide_running(situation, endpoint, state)
@@ -92,6 +122,8 @@ def _decide_stopped(situation: Situation, state: PolicyState) -> Decision:
     """Stopped endpoints do not wake on traffic by themselves: requests that came in the last window are the call."""
     settings = situation.settings
     who = () if situation.stopped_by_us is not False else (STOPPED_BY_OTHERS,)
+    if (floor := _calling_floor(situation, state)) is not None:
+        return _decision(situation, Course(settings.min_replicas, (*who, floor)), Power.RUN, floor_max=0)
     window = settings.policy.stable_window_seconds
     calls = sum(sample.arrivals for sample in situation.history.since(situation.now - window))
     if situation.history.known_since is None or calls == 0:
@@ -104,18 +136,35 @@ def _decide_stopped(situation: Situation, state: PolicyState) -> Decision:
     return _decision(situation, Course(settings.min_replicas, (*who, reason)), Power.RUN, floor_max=0)
 
 
+def _calling_floor(situation: Situation, state: PolicyState) -> Reason | None:
+    """Why a stopped endpoint has to run, whether or not requests come: a floor by the calendar.
+
+    Once a window: whoever stops in it what ran for it meant it.
+    """
+    limits = situation.limits
+    if limits is None or limits.called_until is None:
+        return None
+    stopped_since = situation.stopped_by_us is not True and state.called >= limits.called_until
+    return None if stopped_since else limits.floor.reason
+
+
 def _decide_running(situation: Situation, endpoint: Endpoint, state: PolicyState) -> tuple[Decision, PolicyState]:
     """Follow the need: up at once, down with proof, asleep when idle long enough."""
     history, settings, now = situation.history, situation.settings, situation.now
+    limits, fleet = situation.limits, state.fleet or Fleet()
+    if limits is not None and limits.called_until is not None:
+        state = replace(state, called=limits.called_until)
     if history.known_since is None or not history.samples:
-        why = Reason(ReasonCode.NO_DATA, "The traffic is not known; no data is not zero, so whatever runs, keeps running.")
-        return _hold(situation, state, why), state
+        if limits is not None and limits.floor.reason is not None and limits.floor.replicas > fleet.total:
+            course = Course(limits.floor.replicas, (limits.floor.reason,))  # the calendar is known, whatever the traffic is
+            return _decision(situation, course, Power.KEEP, floor_max=endpoint.bounds.max_replicas), state
+        unknown = Reason(ReasonCode.NO_DATA, "The traffic is not known; no data is not zero, so whatever runs, keeps running.")
+        return _hold(situation, state, unknown), state
     if idle := _idle_stop(situation):
         return _decision(
             situation, Course(endpoint.bounds.min_replicas, (idle,)), Power.STOP, floor_max=endpoint.bounds.max_replicas
         ), state
 
-    fleet = state.fleet or Fleet()
     need = measure(history, fleet, settings.policy, now)
     state = _remember(state, need, settings, now)
     wanted = min(max(need.replicas, settings.min_replicas), settings.max_replicas)

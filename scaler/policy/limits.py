@@ -3,31 +3,39 @@
 `limit` makes the bounds of this moment, and settings that carry them; `Limits.explain` adds to a decision what they have changed in it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from scaler.model import Alternative, Decision, Power, Reason, ReasonCode, Window
-from scaler.policy.calendar import Bound, Usual, ceilings, floors
+from scaler.policy.calendar import Bound, Usual, ceilings, due, floors
 from scaler.settings import EndpointSettings
+
+MAX_AWAKE_MINUTES = 1440
+"""The longest idle timeout that every provider takes; a floor of more than a day without a single request may be cut short by it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Floor and ceiling of this moment, ``floor <= ceiling``, and what was cut off on the way to them.
 
-    called: somebody asks for replicas beside the traffic, so a stopped endpoint is to run
+    called_until:  Unix second up to which somebody asks for replicas beside the traffic: till then a stopped endpoint is to run
+    awake_minutes: the platform's own idle timer must not strike in less
     """
 
     floor: Bound
     ceiling: Bound
     clamps: tuple[Reason, ...] = ()
-    called: bool = False
+    called_until: float | None = None
+    awake_minutes: int = 0
 
     def apply(self, settings: EndpointSettings) -> EndpointSettings:
         """The settings with these bounds in them; an endpoint that is called for does not stop."""
         bounds: dict[str, object] = {"min_replicas": self.floor.replicas, "max_replicas": self.ceiling.replicas}
-        if self.called:
-            bounds["idle"] = settings.idle.model_copy(update={"allow_stop": False})
+        if self.called_until is not None:
+            minutes = settings.idle.inactive_timeout_minutes
+            awake = max(minutes, self.awake_minutes) if minutes else 0
+            bounds["idle"] = settings.idle.model_copy(update={"allow_stop": False, "inactive_timeout_minutes": awake})
         return settings.model_copy(update=bounds)
 
     def explain(self, decision: Decision, needed: int, running: int) -> Decision:
@@ -65,7 +73,7 @@ def limit(settings: EndpointSettings, windows: Sequence[Window], usual: Sequence
     """The limits at ``at`` (Unix seconds); ``lead``: seconds from asking for a replica to having it."""
     own = own_limits(settings)
     asked = floors(windows, usual, at=at, lead=lead)
-    floor = max((own.floor, *asked), key=lambda bound: bound.replicas)
+    floor = max((*asked, own.floor), key=lambda bound: bound.replicas)
     ceiling = min((own.ceiling, *ceilings(windows, at=at)), key=lambda bound: bound.replicas)
     clamps: tuple[Reason, ...] = ()
     if floor.replicas > own.ceiling.replicas:
@@ -73,11 +81,12 @@ def limit(settings: EndpointSettings, windows: Sequence[Window], usual: Sequence
         floor = replace(floor, replicas=own.ceiling.replicas)
     if ceiling.replicas < floor.replicas:
         clamps = (*clamps, _clamp(f"{ceiling.by} allows {ceiling.replicas}, but the floor of {floor.replicas} ({floor.by}) wins."))
-        ceiling = replace(own.ceiling, replicas=floor.replicas, by=floor.by, reason=floor.reason)
-    return Limits(floor, ceiling, clamps, called=bool(asked))
+        ceiling = replace(ceiling, replicas=floor.replicas)
+    calling = [window for window in windows if due(window, at, lead) and (window.floor is not None or window.multiplier is not None)]
+    until = max((window.ends for window in calling), default=None)
+    longest = max((window.ends - window.begins for window in calling), default=0.0) + lead
+    return Limits(floor, ceiling, clamps, until, min(MAX_AWAKE_MINUTES, math.ceil(longest / 60)))
 
 
 def _clamp(sentence: str) -> Reason:
     return Reason(ReasonCode.CLAMPED, sentence[:1].upper() + sentence[1:])
-
-

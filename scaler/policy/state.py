@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from scaler.model import Bounds
+from scaler.policy.calendar import Usual
 from scaler.policy.fleet import Fleet
 
 
@@ -14,9 +15,13 @@ class PolicyState:
     bounds:       last bounds seen at the provider, to stand in a decision while the provider is silent
     panic_until:  no way down before this moment
     needs:        (when, replicas needed) over the stabilization window, oldest first
+    usual:        what the multipliers of planned events are multiplied with
+    called:       Unix second of the end of the window that an endpoint stopped by others was last started for
     """
 
     fleet: Fleet | None = None
     bounds: Bounds | None = None
     panic_until: float = float("-inf")
     needs: tuple[tuple[float, int], ...] = ()
+    usual: tuple[Usual, ...] = ()
+    called: float = float("-inf")
