@@ -11,7 +11,7 @@ import uvloop
 from rich.console import Console
 
 import scaler
-from scaler import daemon, show
+from scaler import daemon, override, show
 from scaler.backtest.command import backtest
 from scaler.backtest.options import BadUsage
 from scaler.demo.conduct import DemoOptions, conduct
@@ -40,7 +40,7 @@ def main() -> None:
     """The entry point: whatever an operator can mend is told in plain lines, without a traceback."""
     try:
         app()
-    except (ConfigError, BadProviderSettings, TraceError, BadUsage) as error:
+    except (ConfigError, BadProviderSettings, TraceError, BadUsage, override.BadOverride) as error:
         _fail(error, 2)
     except (StoreError, NoAnswer, OSError) as error:
         _fail(error, 1)
@@ -114,6 +114,28 @@ def resume(config: Config) -> None:
     file = load(config).pause_file
     file.unlink(missing_ok=True)
     typer.echo(f"resumed: {file} is gone")
+
+
+@app.command("override")
+def override_endpoint(
+    config: Config,
+    endpoint: Annotated[str | None, typer.Argument(help="Key of the endpoint; without one, all overrides are listed.")] = None,
+    *,
+    floor: Annotated[int | None, typer.Option(min=1, help="At least so many replicas.")] = None,
+    ceiling: Annotated[int | None, typer.Option(min=1, help="At most so many replicas.")] = None,
+    lasting: Annotated[str | None, typer.Option("--for", help="How long, such as 30m, 2h or 1d.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Take it back.")] = False,
+) -> None:
+    """Impose a floor or a ceiling on ENDPOINT for a while; it survives restarts. With neither: list what stands."""
+    settings = load(config)
+    if endpoint is not None and clear:
+        typer.echo(override.clear_override(settings, endpoint))
+    elif endpoint is not None and (floor, ceiling, lasting) != (None, None, None):
+        typer.echo(override.set_override(settings, endpoint, floor, ceiling, lasting))
+    elif endpoint is None and (clear or (floor, ceiling, lasting) != (None, None, None)):
+        raise override.BadOverride("expected the key of an endpoint")
+    else:
+        Console().print(override.list_overrides(settings, endpoint))
 
 
 @app.command("healthcheck")

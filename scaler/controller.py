@@ -11,7 +11,20 @@ from dataclasses import dataclass
 
 from scaler.actuator import Actuator, Skipped, SkipReason
 from scaler.clock import Clock
-from scaler.model import ActionKind, Decision, Endpoint, EndpointState, Inputs, Known, Observation, Outcome, OutcomeStatus, Sample, Unknown
+from scaler.model import (
+    ActionKind,
+    Decision,
+    Endpoint,
+    EndpointState,
+    Inputs,
+    Known,
+    Observation,
+    Outcome,
+    OutcomeStatus,
+    Sample,
+    Unknown,
+    Window,
+)
 from scaler.policy import Memory, step
 from scaler.policy.fleet import Fleet
 from scaler.providers.base import ProviderError, Reader
@@ -52,8 +65,9 @@ class Controller:
         store: Store,
         clock: Clock,
         report: Callable[[Tick], None],
+        windows: Callable[[float], tuple[Window, ...]] = lambda _at: (),
     ) -> None:
-        """``report`` is told of each tick and must not raise."""
+        """``report`` is told of each tick and must not raise; ``windows`` are those of the calendar at a Unix second."""
         self.key = key
         self.settings = settings
         self._source = source
@@ -62,6 +76,7 @@ class Controller:
         self._store = store
         self._clock = clock
         self._report = report
+        self._windows = windows
         self._memory = Memory()
         self._checkpoint_due = -math.inf  # monotonic seconds
         self._checkpoint_settings = settings
@@ -71,7 +86,9 @@ class Controller:
         started = self._clock.monotonic()
         sample = self._source.sample()
         endpoint = await self._look()
-        inputs = Inputs(sample, endpoint, self._clock.monotonic(), self._clock.now(), await self._stopped_by_us(endpoint))
+        stopped_by_us = await self._stopped_by_us(endpoint)
+        at = self._clock.now()
+        inputs = Inputs(sample, endpoint, self._clock.monotonic(), at, stopped_by_us, self._windows(at))
         settings, before = self.settings, self._memory
         decision, self._memory = step(self.key, settings, inputs, before)
         journal_error = await self._record(decision, inputs, settings, before)

@@ -9,6 +9,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import structlog
@@ -22,6 +23,7 @@ from scaler.observability.admin import Admin, admin_app, serve_admin
 from scaler.observability.declared import DeclaredCollector, announce, declared_status
 from scaler.observability.metrics import ControlMetrics, MeterCollector, TickCollector
 from scaler.observability.report import Reporter, explanation
+from scaler.observability.windows import WindowCollector, windows_status
 from scaler.providers import describe, open_reader
 from scaler.providers.base import ProviderError, Reader
 from scaler.providers.http import require_callable
@@ -30,6 +32,7 @@ from scaler.proxy.server import Proxy
 from scaler.routing import route_table
 from scaler.sampling.own_meter import OwnMeter
 from scaler.scheduler import Scheduler
+from scaler.schedules import Plans
 from scaler.settings import ClockSettings, ConfigError, Settings
 from scaler.store import open_store
 from scaler.store.base import Store, StoreError
@@ -62,6 +65,7 @@ class Daemon:
         self._store = store
         self._reader = reader
         self._actuator: Actuator = open_actuator(settings, reader, store, clock)
+        self._plans = Plans(settings)
         self._declarer = open_declarer(settings, reader, store, clock, report=announce)
         self._meter = Meter(clock.monotonic)
         self._proxy = Proxy(settings.proxy, settings.upstream, settings.provider.key, self._meter)
@@ -78,6 +82,7 @@ class Daemon:
         )
         self._metrics.registry.register(TickCollector(lambda: self._scheduler.events))
         self._metrics.registry.register(DeclaredCollector(lambda: self._declarer.findings))
+        self._metrics.registry.register(WindowCollector(self._planned))
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -136,6 +141,7 @@ class Daemon:
         self._settled = self._declarer.settled(settings)
         self._actuator.use(self._settled)
         self._proxy.set_keys(settings.clients.keys)
+        self._plans.use(settings)
         self._metrics.set_endpoints(settings.endpoints)
         self._reporter.set_endpoints(settings.endpoints)
         self._controllers = {key: self._controller(key) for key in self._settled.endpoints}
@@ -158,6 +164,7 @@ class Daemon:
             store=self._store,
             clock=self._clock,
             report=self._reporter,
+            windows=partial(self._plans.windows, key),
         )
 
     def _set_routes(self) -> None:
@@ -165,6 +172,7 @@ class Daemon:
 
     async def _tick(self) -> None:
         """One round of every endpoint, and what it taught about names."""
+        await self._take_overrides()
         self._metrics.set_switches(paused=pause_state(self._settings.pause_file) is not None, dry_run=self._settings.dry_run)
         (ticks, faults), settled = await asyncio.gather(tick_all(self._controllers.values()), self._declarer.round(self._unseen))
         self._unseen = {tick.key for tick in ticks if isinstance(tick.endpoint, Unknown)}
@@ -176,6 +184,13 @@ class Daemon:
             await self._refresh_prices()
         if faults:
             raise ExceptionGroup("ticks failed", faults)
+
+    async def _take_overrides(self) -> None:
+        """What people have imposed; what was imposed before stands while the store is silent."""
+        try:
+            self._plans.impose(await self._store.overrides())
+        except StoreError as error:
+            log.warning("overrides not read", error=str(error))
 
     async def _learn(self, tick: Tick) -> None:
         """A name that is new goes into the routes at once, and into the store for the next start."""
@@ -256,8 +271,13 @@ class Daemon:
             "proxy": self._proxy.addresses,
             "connections": self._proxy.connections,
             "declared": declared_status(self._declarer.findings),
+            "windows": self._planned(),
             "endpoints": self._reporter.status(),
         }
+
+    def _planned(self) -> dict[str, list[dict[str, Any]]]:
+        now = self._clock.now()
+        return {key: windows_status(self._plans.windows(key, now), now) for key in self._settings.endpoints}
 
     async def _explain(self, endpoint: str, limit: int) -> list[dict[str, Any]] | None:
         """The newest decisions about an endpoint, asked for by any of its names; None if it is not ours."""

@@ -103,6 +103,30 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """A quarter of an hour of the ledger: what an endpoint's replicas have cost in it.
+
+    quarter:          Unix seconds / 900 of its beginning, whole; days begin at :00, :15, :30 or :45 in every time zone
+    replica_seconds:  for which replicas were charged
+    unpriced_seconds: of those, without a price yet; they become dollars as soon as there is one
+    """
+
+    quarter: int
+    dollars: float = 0.0
+    replica_seconds: float = 0.0
+    unpriced_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What an endpoint is being charged for since ``at`` (Unix seconds). ``dollars_per_hour``: of one replica; None: not known."""
+
+    at: float
+    replicas: int = 0
+    dollars_per_hour: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Known(Generic[T]):
     """A value with its source and the monotonic second at which it was received."""
 

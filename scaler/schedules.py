@@ -5,14 +5,14 @@ day, also on those of 23 and 25 hours. A moment in the hour that is left out in 
 that comes twice in autumn is taken the first time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
 from scaler.model import Override, Window, WindowKind
-from scaler.settings import CalendarSettings, EndpointSettings, EventSettings, WindowSettings
+from scaler.settings import CalendarSettings, EndpointSettings, EventSettings, Settings, WindowSettings
 
 AHEAD_SECONDS = 2 * 3600.0
 """Windows that begin within this time are told to the policy; longer than any cold start."""
@@ -22,6 +22,30 @@ MAX_BEGINNINGS = 1000
 """Moments of one cron expression that are looked at for one expansion."""
 CHANGE_OF_CLOCKS = timedelta(hours=3)
 """More than any clock is ever put forward or back."""
+
+
+class Plans:
+    """The windows of every endpoint: what is configured, and what people have imposed for a while."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Nothing is imposed yet."""
+        self._timetables: dict[str, Timetable] = {}
+        self._imposed: dict[str, Window] = {}
+        self.use(settings)
+
+    def use(self, settings: Settings) -> None:
+        """Go by these settings from now on."""
+        self._timetables = {key: Timetable(endpoint, settings.calendar) for key, endpoint in settings.endpoints.items()}
+
+    def impose(self, overrides: Iterable[Override]) -> None:
+        """These overrides stand, and no others."""
+        self._imposed = {override.endpoint: imposed(override) for override in overrides}
+
+    def windows(self, key: str, at: float) -> tuple[Window, ...]:
+        """In force for ``endpoints.<key>`` at ``at`` (Unix seconds) or beginning soon."""
+        configured = self._timetables[key].windows(at) if key in self._timetables else ()
+        override = self._imposed.get(key)
+        return configured if override is None or override.ends <= at else (*configured, override)
 
 
 class Timetable:

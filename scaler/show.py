@@ -29,8 +29,16 @@ def status(answer: dict[str, Any]) -> RenderableType:
     warnings = [name for name, on in ((answer["paused"], answer["paused"]), ("dry run", answer["dry_run"])) if on]
     declared = answer["declared"].items()
     warnings += [f"{key} ({found['standing']}): {found['detail']}" for key, found in declared if found["standing"] != "settled"]
+    warnings += [f"{key}: {_window(window)}" for key, windows in answer["windows"].items() for window in windows]
     words = [Text(f"{key}: {fields['sentence']}") for key, fields in answer["endpoints"].items() if "sentence" in fields]
     return Group(*(Text(f"! {warning}", style="bold yellow") for warning in warnings), table, *words)
+
+
+def _window(window: dict[str, Any]) -> str:
+    """A window of the calendar in words."""
+    limits = [f"{name} {window[name]:g}" for name in ("floor", "ceiling", "multiplier") if window[name] is not None]
+    when = f"until {moment(window['ends'])} UTC" if window["in_force"] else f"from {moment(window['begins'])} UTC"
+    return f"{window['who']}: {', '.join(limits)}, {when}"
 
 
 def _row(fields: dict[str, Any]) -> tuple[str, ...]:

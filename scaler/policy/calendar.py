@@ -45,9 +45,9 @@ def take_note(
 ) -> tuple[Usual, ...]:
     """The products of all multipliers that are due, once more.
 
-    ``needed`` is what the load of this moment needs (replicas, not rounded), NaN if nobody knows; then what runs stands for it. Until the
-    window begins the greater product counts. After that the load is the event's own: it is not multiplied again, and where
-    nobody saw the load before it, what runs is kept.
+    ``needed`` is what the load of this moment needs (replicas, not rounded), NaN if nobody knows; then what ran at first stands for it.
+    Until the window begins the greatest product counts. After that the load is the event's own: it is not multiplied again, and
+    where nobody saw the load before it, what runs is kept.
     """
     known = {(note.name, note.begins): note for note in usual}
     notes = []
@@ -55,11 +55,12 @@ def take_note(
         if window.multiplier is None or not due(window, at, lead):
             continue
         before = known.get((window.name, window.begins))
-        if at < window.begins:
-            product = math.ceil(window.multiplier * (running if math.isnan(needed) else needed) - 1e-9)
-            notes.append(Usual(window.name, window.begins, max(product, before.replicas if before else 0)))
+        if at >= window.begins or (before is not None and math.isnan(needed)):
+            replicas = before.replicas if before else running
         else:
-            notes.append(before or Usual(window.name, window.begins, running))
+            product = math.ceil(window.multiplier * (running if math.isnan(needed) else needed) - 1e-9)
+            replicas = max(product, before.replicas if before else 0)
+        notes.append(Usual(window.name, window.begins, replicas))
     return tuple(notes)
 
 

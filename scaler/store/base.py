@@ -1,10 +1,11 @@
 """What the rest of the house knows of the store: a journal that is only ever appended to, and the memory that outlives a restart."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from scaler.model import Action, Bounds, Decision, Endpoint, Inputs, Intent, Outcome
+from scaler.model import Account, Action, Bounds, Decision, Endpoint, Entry, Inputs, Intent, Outcome, Override
 
 
 class StoreFault(StrEnum):
@@ -97,6 +98,21 @@ class Store(Protocol):
 
     async def declared(self) -> dict[str, str]:
         """Ids of the endpoints that declarations have become, by key."""
+
+    async def overrides(self) -> tuple[Override, ...]:
+        """What people have imposed, over or not."""
+
+    async def book(self, endpoint: str, account: Account, entries: Sequence[Entry]) -> None:
+        """Write how an endpoint's account stands, and entries of the ledger in place of those of their quarters."""
+
+    async def accounts(self) -> dict[str, Account]:
+        """All accounts, by key."""
+
+    async def entries(self, since: int) -> list[tuple[str, Entry]]:
+        """The ledger from the quarter ``since`` on, by key, oldest first."""
+
+    async def prune_ledger(self, before: int) -> None:
+        """Remove what is older than the quarter ``before``."""
 
     async def close(self) -> None:
         """Let go of the file. Calls that come later raise `StoreError`."""

@@ -49,6 +49,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TRIGGER decisions_stay BEFORE UPDATE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions are append-only'); END",
         "CREATE TABLE checkpoints (seq INTEGER PRIMARY KEY, settings TEXT NOT NULL, memory TEXT NOT NULL)",
     ),
+    (
+        """CREATE TABLE overrides (
+            endpoint TEXT PRIMARY KEY, begins REAL NOT NULL, ends REAL NOT NULL, floor INTEGER, ceiling INTEGER)""",
+        """CREATE TABLE ledger (
+            endpoint TEXT NOT NULL, quarter INTEGER NOT NULL, dollars REAL NOT NULL, replica_seconds REAL NOT NULL,
+            unpriced_seconds REAL NOT NULL, PRIMARY KEY (endpoint, quarter)) WITHOUT ROWID""",
+        "CREATE TABLE accounts (endpoint TEXT PRIMARY KEY, at REAL NOT NULL, replicas INTEGER NOT NULL, dollars_per_hour REAL)",
+    ),
 )
 
 

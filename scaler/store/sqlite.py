@@ -10,14 +10,14 @@ import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from scaler.model import Action, ActionKind, Bounds, Decision, Endpoint, Inputs, Intent, Outcome, OutcomeStatus
+from scaler.model import Account, Action, ActionKind, Bounds, Decision, Endpoint, Entry, Inputs, Intent, Outcome, OutcomeStatus, Override
 from scaler.store.base import Checkpoint, DecisionRecord, IntentRecord, StoreError, StoreFault
 from scaler.store.codec import decode, encode
 from scaler.store.schema import migrate
@@ -70,6 +70,15 @@ REMEMBER = """INSERT INTO endpoints (key, endpoint) VALUES (?, ?)
 
 REMEMBER_DECLARED = """INSERT INTO declared (key, endpoint_id) VALUES (?, ?)
     ON CONFLICT (key) DO UPDATE SET endpoint_id = excluded.endpoint_id"""
+
+OVERRIDES = "SELECT endpoint, begins, ends, floor, ceiling FROM overrides ORDER BY endpoint"
+ENTRIES = """SELECT endpoint, quarter, dollars, replica_seconds, unpriced_seconds FROM ledger
+    WHERE quarter >= ? ORDER BY quarter, endpoint"""
+BOOK_ENTRY = """INSERT INTO ledger (endpoint, quarter, dollars, replica_seconds, unpriced_seconds) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (endpoint, quarter) DO UPDATE SET dollars = excluded.dollars,
+    replica_seconds = excluded.replica_seconds, unpriced_seconds = excluded.unpriced_seconds"""
+BOOK_ACCOUNT = """INSERT INTO accounts (endpoint, at, replicas, dollars_per_hour) VALUES (?, ?, ?, ?)
+    ON CONFLICT (endpoint) DO UPDATE SET at = excluded.at, replicas = excluded.replicas, dollars_per_hour = excluded.dollars_per_hour"""
 
 
 def _fault(error: Exception) -> StoreFault:
@@ -144,6 +153,17 @@ def read_journal(path: Path, endpoint: str) -> Iterator[DecisionRecord]:
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as connection:
             yield from map(_journal_record, connection.execute(JOURNAL, (endpoint,)))
+    except FAILURES as error:
+        raise StoreError(_fault(error), f"{path}: {error}") from error
+
+
+@contextmanager
+def visit(path: Path, *, write: bool = False) -> Iterator[sqlite3.Connection]:
+    """The file for a moment, for another process while the daemon runs or does not; one transaction, blocking. Raises `StoreError`."""
+    mode = "rw" if write else "ro"
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS)) as connection, connection:
+            yield connection
     except FAILURES as error:
         raise StoreError(_fault(error), f"{path}: {error}") from error
 
@@ -348,6 +368,38 @@ class SqliteStore:
     async def declared(self) -> dict[str, str]:
         """What another process has removed is not among them."""
         return dict(await self._read("SELECT key, endpoint_id FROM declared", (), lambda row: (row[0], row[1])))
+
+    async def overrides(self) -> tuple[Override, ...]:
+        """What another process has written is among them at once."""
+        return tuple(await self._read(OVERRIDES, (), lambda row: Override(*row)))
+
+    async def book(self, endpoint: str, account: Account, entries: Sequence[Entry]) -> None:
+        """Account and entries together or neither; written twice they are the same."""
+        rows = [(endpoint, e.quarter, e.dollars, e.replica_seconds, e.unpriced_seconds) for e in entries]
+
+        def work() -> None:
+            with self._transaction() as connection:
+                connection.executemany(BOOK_ENTRY, rows)
+                connection.execute(BOOK_ACCOUNT, (endpoint, account.at, account.replicas, account.dollars_per_hour))
+
+        await self._run(work)
+
+    async def accounts(self) -> dict[str, Account]:
+        """All accounts, by key."""
+        return dict(await self._read("SELECT * FROM accounts", (), lambda row: (row[0], Account(*row[1:]))))
+
+    async def entries(self, since: int) -> list[tuple[str, Entry]]:
+        """Oldest first."""
+        return await self._read(ENTRIES, (since,), lambda row: (row[0], Entry(*row[1:])))
+
+    async def prune_ledger(self, before: int) -> None:
+        """At once: a day has 96 rows for each endpoint."""
+
+        def work() -> None:
+            with self._transaction() as connection:
+                connection.execute("DELETE FROM ledger WHERE quarter < ?", (before,))
+
+        await self._run(work)
 
     async def close(self) -> None:
         """Close the file after the calls that are waiting."""

@@ -1,8 +1,9 @@
 """A story teller: traffic minute by minute, an obedient provider, and what the policy says to it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from scaler.model import Decision, Endpoint, EndpointState, Inputs, Known, Observation, Power, Sample, Unknown
+from scaler.model import Decision, Endpoint, EndpointState, Inputs, Known, Observation, Power, Sample, Unknown, Window
 from scaler.policy import Memory, step
 from scaler.policy.fleet import Fleet
 from scaler.settings import EndpointSettings
@@ -42,6 +43,8 @@ class Story:
     decisions: list[Decision] = field(default_factory=list)
     obeys: bool = True
     provider_silent: str | None = None
+    windows: Callable[[float], tuple[Window, ...]] = lambda _at: ()
+    stopped_by_us: bool | None = None
 
     def tick(self, concurrency: float | None, *, slow: int = 0) -> Decision:
         """One tick with this concurrency; None: the traffic is not known."""
@@ -52,7 +55,8 @@ class Story:
         endpoint: Observation[Endpoint] = (
             Unknown(self.provider_silent, self.now) if self.provider_silent else Known(self.endpoint, "story", self.now)
         )
-        decision, self.memory = step("chat", self.settings, Inputs(seen, endpoint, self.now, at=self.now), self.memory)
+        inputs = Inputs(seen, endpoint, self.now, self.now, self.stopped_by_us, self.windows(self.now))
+        decision, self.memory = step("chat", self.settings, inputs, self.memory)
         self.decisions.append(decision)
         if self.obeys and not decision.hold:
             self._obey(decision)
