@@ -70,6 +70,15 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """A start of a replica from its first phase to its last, in Unix seconds: what cold starts can be learned from."""
+
+    replica: str
+    started_at: float
+    ready_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointWish:
     """What an endpoint is to be created from; nothing is left to a default of the provider.
 

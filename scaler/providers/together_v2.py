@@ -6,14 +6,13 @@ that of the endpoint above it. Parsing is as strict as that of v1; what v2 may l
 
 import re
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from scaler.model import Bounds, Endpoint, EndpointState, Price
+from scaler.model import Bounds, Endpoint, EndpointState, Price, Start
 from scaler.providers.base import OWN, Availability, BadReply, EndpointSummary, Hardware, Listing, NotFound, Refused, Specs
 from scaler.providers.http import JsonClient
 from scaler.providers.wire import Count, Shown, Text, Wire, read
@@ -46,15 +45,6 @@ class NotOffered(Refused):
     def __init__(self, message: str) -> None:
         """``message`` says what to use instead."""
         super().__init__(message, status=NOT_OFFERED, code="not_offered")
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """A start of a replica from its first phase to its last, in Unix seconds: what cold starts can be learned from."""
-
-    replica: str
-    started_at: float
-    ready_at: float
 
 
 class _V2(Wire):

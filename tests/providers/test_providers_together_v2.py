@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from scaler.model import Action, ActionKind, Bounds, Endpoint, EndpointChange, EndpointState, EndpointWish, Price
+from scaler.model import Action, ActionKind, Bounds, Endpoint, EndpointChange, EndpointState, EndpointWish, Price, Start
 from scaler.providers.base import Availability, BadReply, Hardware, NotFound, Refused, Specs, Unreachable
-from scaler.providers.together_v2 import NotOffered, Start, TogetherV2Reader, parse_catalog, parse_deployment, parse_starts
+from scaler.providers.together_v2 import NotOffered, TogetherV2Reader, parse_catalog, parse_deployment, parse_starts
 from scaler.providers.together_v2_writer import TogetherV2Writer
 
 DEP = "dep_1"
