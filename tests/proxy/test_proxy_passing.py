@@ -68,7 +68,14 @@ async def test_connections_are_kept_on_both_sides(house: House) -> None:
     assert house.idle == 1
 
 
-@pytest.mark.parametrize(("version", "field"), [(b"1.1", b"Connection: close\r\n"), (b"1.0", b""), (b"1.0", b"Connection: keep-alive\r\n")])
+@pytest.mark.parametrize(
+    ("version", "field"),
+    [
+        (b"1.1", b"Connection: close\r\n"),
+        (b"1.0", b""),
+        (b"1.0", b"Connection: keep-alive\r\n"),
+    ],
+)
 async def test_a_client_that_wants_no_more_is_closed_after_its_answer(house: House, version: bytes, field: bytes) -> None:
     client = await house.client()
     got = await client.ask(request(version=version, fields=field))
