@@ -210,6 +210,8 @@ REFUSED = {
     "one dot": post(length(), line=b"POST /v1/./completions HTTP/1.1"),
     "encoded dots": post(length(), line=b"POST /v1/%2e%2e/v1/completions HTTP/1.1"),
     "capital path": post(length(), line=b"POST /V1/COMPLETIONS HTTP/1.1"),
+    "two spaces before the target": post(length(), line=b"POST  /v1/completions HTTP/1.1"),
+    "two spaces before the version": post(length(), line=b"POST /v1/completions  HTTP/1.1"),
     "tab before the target": post(length(), line=b"POST\t/v1/completions HTTP/1.1"),
     "space after the version": post(length(), line=b"POST /v1/completions HTTP/1.1 "),
     "HTTP/1.1x": post(length(), line=b"POST /v1/completions HTTP/1.1x"),
@@ -285,8 +287,6 @@ FORWARDED = {
     "leave to go on, in capitals": post(b"EXPECT: 100-CONTINUE", CHUNKED, body=IN_CHUNKS),
     "other kinds of content": post(b"Content-Type: text/plain", b"Accept: */*", b"Accept-Encoding: gzip, br", length()),
     "a name of every letter that may be": post(b"!#$%&'*+-.^`|~aZ09: x", length()),
-    "two spaces before the target": post(length(), line=b"POST  /v1/completions HTTP/1.1"),
-    "two spaces before the version": post(length(), line=b"POST /v1/completions  HTTP/1.1"),
     "spaces around JSON": post(length(20), body=b" \r\n" + BODY + b"\n"),
 }
 """Requests that go upstream, written anew with one Content-Length, after which the connection is sound."""
