@@ -1,6 +1,7 @@
 """``scaler backtest``: what a policy would have cost on a trace, and how well it would have served."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -10,15 +11,21 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from scaler.backtest import policies
+from scaler.backtest.fluid_mode import Watch, play_fluid, runs_of
 from scaler.backtest.live import Native
-from scaler.backtest.options import Options, cold_starts_of, policies_of, seconds_of, without_repeats
-from scaler.backtest.rows import as_json, write_schedule
+from scaler.backtest.options import Mode, Options, cold_starts_of, policies_of, seconds_of, without_repeats
+from scaler.backtest.request_mode import play_requests
+from scaler.backtest.rows import Played, as_json, write_schedule
 from scaler.backtest.table import tables
-from scaler.backtest.weeks import Played, Watch, play_trace, runs_of
 from scaler.world.catalog import HARDWARE
 
 PRICED = HARDWARE["2x_nvidia_h100_80gb_sxm"]
 """The hardware whose price is taken when none is given."""
+
+
+WARM_UP: dict[Mode, str] = {"fluid": "7d", "requests": "15m"}
+"""History that is not scored when nothing else is asked for."""
+WARM_UP_TEXT = f"{WARM_UP['fluid']}, in request mode {WARM_UP['requests']}"
 
 
 def backtest(
@@ -29,7 +36,10 @@ def backtest(
     peak_replicas: Annotated[float, typer.Option(help="Scale the trace so that its peak keeps so many replicas busy.")] = 12.0,
     max_replicas: Annotated[int, typer.Option(help="Never more replicas than this.")] = 24,
     objective: Annotated[float, typer.Option(help="Share of work that should be on time.")] = 0.99,
-    warm_up: Annotated[str, typer.Option(help="History that is played but not scored, such as 7d or 12h.")] = "7d",
+    warm_up: Annotated[str | None, typer.Option(help=f"History that is played but not scored; default: {WARM_UP_TEXT}.")] = None,
+    mode: Annotated[Mode, typer.Option(help="Work that flows, for weeks; or each request on the platform in a box, for hours.")] = "fluid",
+    begin: Annotated[str, typer.Option(help="In request mode: where in the trace to begin, such as 7d.")] = "0",
+    length: Annotated[str | None, typer.Option("--for", help="In request mode: how much of the trace, such as 6h; default: all.")] = None,
     price: Annotated[float, typer.Option(help=f"Dollars of a replica for an hour; default: {PRICED.id}.")] = PRICED.cents_per_minute * 0.6,
     tune: Annotated[bool, typer.Option("--tune", help="Show each baseline with the best target in hindsight, too.")] = False,
     native: Annotated[Native, typer.Option(help="What is between scaler's bounds.")] = "pinned",
@@ -45,11 +55,14 @@ def backtest(
         peak_replicas=peak_replicas,
         max_replicas=max_replicas,
         objective=objective,
-        warm_up_seconds=seconds_of(warm_up, "--warm-up"),
+        warm_up_seconds=seconds_of(warm_up or WARM_UP[mode], "--warm-up"),
         price=price,
         tune=tune,
         native=native,
         burst_replicas=burst_replicas,
+        mode=mode,
+        begin_seconds=seconds_of(begin, "--begin"),
+        length_seconds=seconds_of(length, "--for") if length else math.inf,
     )
     played = play(options)
     results = [each.result for each in played]
@@ -61,10 +74,13 @@ def backtest(
             write_schedule(results, file)
 
 
+MODES: dict[Mode, Callable[[Path, Options, Watch], Iterator[Played]]] = {"fluid": play_fluid, "requests": play_requests}
+
+
 def play(options: Options) -> list[Played]:
     """Everything that was asked for, with a progress bar on standard error meanwhile. Raises `BadUsage` or `TraceError`."""
     with _watching(runs_of(options) * len(options.traces)) as watch:
-        return [each for path in options.traces for each in play_trace(path, options, watch)]
+        return [each for path in options.traces for each in MODES[options.mode](path, options, watch)]
 
 
 @contextmanager

@@ -66,8 +66,8 @@ def traffic_of(trace: Trace, *, peak_replicas: float = 12.0) -> Traffic:
         [(bucket.requests, bucket.requests * bucket.mean_input, bucket.requests * bucket.mean_output) for bucket in trace.buckets]
     )
     weights = (REQUEST_SECONDS, INPUT_TOKEN_SECONDS, OUTPUT_TOKEN_SECONDS)
-    work, requests, inputs, outputs = (_spread(trace, amounts) for amounts in (columns @ weights, *columns.T))
-    scale = peak_replicas / _peak(work / STEP_SECONDS)
+    work, requests, inputs, outputs = (spread(trace, amounts) for amounts in (columns @ weights, *columns.T))
+    scale = peak_replicas / peak_of(work / STEP_SECONDS)
     return Traffic(work / STEP_SECONDS * scale, requests * scale, inputs * scale, outputs * scale, scale)
 
 
@@ -76,7 +76,8 @@ def demand_series(trace: Trace, *, peak_replicas: float = 12.0) -> Demand:
     return traffic_of(trace, peak_replicas=peak_replicas).demand
 
 
-def _peak(raw: Demand) -> float:
+def peak_of(raw: Demand) -> float:
+    """The `PEAK_PERCENTILE` of the means of whole minutes. Raises `ValueError` if it is zero."""
     minutes = raw[: raw.size // _MINUTE_STEPS * _MINUTE_STEPS].reshape(-1, _MINUTE_STEPS) if raw.size >= _MINUTE_STEPS else raw[np.newaxis]
     peak = float(np.percentile(minutes.mean(axis=1), PEAK_PERCENTILE))
     if peak <= 0:
@@ -84,7 +85,7 @@ def _peak(raw: Demand) -> float:
     return peak
 
 
-def _spread(trace: Trace, amounts: Demand) -> Demand:
+def spread(trace: Trace, amounts: Demand) -> Demand:
     """Of each bucket's amount, what falls into each step: differences of the sums at the step's two edges."""
     starts = np.array([bucket.at for bucket in trace.buckets])
     after = np.cumsum(amounts)
@@ -92,5 +93,5 @@ def _spread(trace: Trace, amounts: Demand) -> Demand:
     edges = np.arange(math.ceil((starts[-1] + trace.bucket_seconds) / STEP_SECONDS) + 1) * STEP_SECONDS
     times = np.column_stack((starts, starts + trace.bucket_seconds)).ravel()
     sums = np.interp(edges, times, np.column_stack((before, after)).ravel())
-    spread: Demand = np.maximum(np.diff(sums), 0.0)
-    return spread
+    parts: Demand = np.maximum(np.diff(sums), 0.0)
+    return parts

@@ -33,6 +33,7 @@ class Options:
     price:           dollars of a replica for an hour
     tune:            whether each baseline is also shown with the target that would have been best
     native, burst_replicas: what stands between scaler's bounds, and how far apart these are
+    begin_seconds, length_seconds: of request mode, what part of a trace is played
     warm_share:      share of calls that should find their endpoint awake, where it may sleep
     """
 
@@ -47,6 +48,9 @@ class Options:
     tune: bool = False
     native: Native = "pinned"
     burst_replicas: int = 0
+    mode: Mode = "fluid"
+    begin_seconds: float = 0.0
+    length_seconds: float = math.inf
     warm_share: float | None = None
 
     def __post_init__(self) -> None:
@@ -57,6 +61,7 @@ class Options:
         _require(0 <= self.price < math.inf, "--price", "dollars, not negative", self.price)
         _require(self.burst_replicas >= 0, "--burst-replicas", "0 or more", self.burst_replicas)
         _require(self.warm_share is None or 0 < self.warm_share < 1, "--warm-share", "a share between 0 and 1", self.warm_share)
+        _require(not (self.tune and self.mode == "requests"), "--tune", "--mode fluid", "--mode requests")
         names = [trace_name(path) for path in self.traces]
         _require(len(set(names)) == len(names), "TRACE", "files of different names", ", ".join(names))
 

@@ -19,9 +19,9 @@ NAMES = (OURS, *BASELINES, *CLAIRVOYANT)
 TUNED = "_tuned"
 """Ending of the name of a baseline whose target was chosen in hindsight."""
 
-FACTORS = (0.1, 8.0)
+FACTORS = (0.1, 100.0)
 """Range of the factor on a baseline's default target."""
-TUNING_STEPS = 9
+TUNING_STEPS = 10
 """Halvings of the range, in logarithms: the factor is then known to 1 %."""
 _DAY_SECONDS = 86400.0
 

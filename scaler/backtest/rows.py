@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from scaler.backtest.demand import STEP_SECONDS
+from scaler.backtest.demand import STEP_SECONDS, Demand
 from scaler.backtest.fluid import Schedule
 
 DIGITS = 6
@@ -57,6 +57,19 @@ class Result:
 
     row: Row
     changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A result with what a plot of it needs, a figure per step of `STEP_SECONDS` from second 0 on.
+
+    demand: replicas kept busy by what arrived
+    late:   the part of it that was not on time
+    """
+
+    result: Result
+    demand: Demand
+    late: Demand
 
 
 def changes_of(schedule: Schedule) -> tuple[Change, ...]:

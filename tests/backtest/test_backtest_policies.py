@@ -8,11 +8,11 @@ import pytest
 
 from scaler.backtest.demand import Traffic
 from scaler.backtest.fluid import Rules, Seen, run
+from scaler.backtest.fluid_mode import played
 from scaler.backtest.foreign import foreign
 from scaler.backtest.live import Between, Live, Meter, settings_of
 from scaler.backtest.policies import NAMES, Case, score, tuned
 from scaler.backtest.rows import changes_of
-from scaler.backtest.weeks import row_of
 from scaler.model import Bounds, Known
 from scaler.settings import NativeAutoscalerSettings
 
@@ -30,7 +30,7 @@ def test_each_column_of_a_row_by_hand() -> None:
     # (a fifth of the first step) work is on time; later the queue stands at 20 and everybody waits 10 s.
     case = Case(traffic(*[2.0] * 6, scale=0.5), RULES, peak_replicas=2.0)
     outcome = score("static", case)
-    row = row_of("story", "static", case, outcome, price=60.0)
+    row = played("story", "static", case, outcome, price=60.0).result.row
     assert outcome.schedule.tolist() == [2] * 6
     assert (row.trace, row.client, row.policy, row.mode, row.cold_start_seconds) == ("story", None, "static", "fluid", 20.0)
     assert row.days == pytest.approx(60 / 86400)

@@ -1,16 +1,16 @@
 """Fluid mode: weeks of a trace at ten-second steps."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from scaler.backtest.demand import STEP_SECONDS, Traffic, traffic_of
-from scaler.backtest.fluid import Flow, Rules, Score, flow
+from scaler.backtest.demand import STEP_SECONDS, Demand, Traffic, traffic_of
+from scaler.backtest.fluid import Rules, Score, flow
 from scaler.backtest.options import BadUsage, Options, trace_name
 from scaler.backtest.policies import CLAIRVOYANT, OURS, TUNED, TUNING_STEPS, Case, Progress, score, tuned
-from scaler.backtest.rows import Result, Row, changes_of
+from scaler.backtest.rows import Played, Result, Row, changes_of
 from scaler.world.workload import TraceError, read_trace
 
 DAY_SECONDS = 86400.0
@@ -19,21 +19,7 @@ Watch = Callable[[str, int], Progress]
 """Called with what is played next and how often; its answer is told of the progress."""
 
 
-@dataclass(frozen=True, slots=True)
-class Played:
-    """A result with all that a plot of it needs."""
-
-    result: Result
-    case: Case
-    score: Score
-
-    @property
-    def flow(self) -> Flow:
-        """What became of the work."""
-        return flow(self.case.traffic.demand, self.score.schedule, self.case.rules)
-
-
-def play_trace(path: Path, options: Options, watch: Watch) -> Iterator[Played]:
+def play_fluid(path: Path, options: Options, watch: Watch) -> Iterator[Played]:
     """Play one trace at each cold start with each policy. Raises `TraceError` or `BadUsage`."""
     traffic = read_traffic(path, options)
     for cold_start in options.cold_starts:
@@ -42,11 +28,10 @@ def play_trace(path: Path, options: Options, watch: Watch) -> Iterator[Played]:
         for name in options.policies:
             where = f"{trace_name(path)} at {cold_start:g} s"
             outcome = score(name, case, watch(f"{where}: {name}", 1))
-            yield Played(Result(row_of(trace_name(path), name, case, outcome, options.price), changes_of(outcome.schedule)), case, outcome)
+            yield played(trace_name(path), name, case, outcome, options.price)
             if options.tune and name not in (OURS, *CLAIRVOYANT):
                 outcome, factor = tuned(name, case, watch(f"{where}: {name}, tuned", TUNING_STEPS + 1))
-                row = replace(row_of(trace_name(path), name + TUNED, case, outcome, options.price), target_factor=factor)
-                yield Played(Result(row, changes_of(outcome.schedule)), case, outcome)
+                yield played(trace_name(path), name + TUNED, case, outcome, options.price, factor=factor)
 
 
 def runs_of(options: Options) -> int:
@@ -69,11 +54,13 @@ def read_traffic(path: Path, options: Options) -> Traffic:
     return traffic
 
 
-def row_of(trace: str, policy: str, case: Case, outcome: Score, price: float) -> Row:
-    """The figures of one run; ``price``: dollars of a replica-hour."""
+def played(trace: str, policy: str, case: Case, outcome: Score, price: float, *, factor: float | None = None) -> Played:
+    """One run with its figures; ``price``: dollars of a replica-hour."""
+    demand = case.traffic.demand
+    went = flow(demand, outcome.schedule, case.rules)
+    late = demand - went.on_time / STEP_SECONDS
     days = case.traffic.days - case.rules.warm_up_steps * STEP_SECONDS / DAY_SECONDS
-    hours = outcome.cost_replica_minutes / 60
-    return Row(
+    row = Row(
         trace=trace,
         client=None,
         policy=policy,
@@ -81,21 +68,21 @@ def row_of(trace: str, policy: str, case: Case, outcome: Score, price: float) ->
         cold_start_seconds=case.rules.cold_start_seconds,
         days=days,
         cost_replica_minutes=outcome.cost_replica_minutes,
-        cost_replica_hours=hours,
-        cost_dollars=hours * price,
+        cost_replica_hours=outcome.cost_replica_minutes / 60,
+        cost_dollars=outcome.cost_replica_minutes / 60 * price,
         ratio_to_oracle=outcome.cost_replica_minutes / case.best.cost_replica_minutes,
         attainment=outcome.attainment,
         warm_share=None,
         actions_per_day=outcome.actions / days,
         worst_hour=outcome.worst_hour,
-        cold_hit_requests=cold_hits(case, outcome),
+        cold_hit_requests=_cold_hits(case, late, outcome.schedule > went.ready),
+        target_factor=factor,
     )
+    return Played(Result(row, changes_of(outcome.schedule)), demand, late)
 
 
-def cold_hits(case: Case, outcome: Score) -> int:
+def _cold_hits(case: Case, late: Demand, starting: NDArray[np.bool_]) -> int:
     """Requests of the trace itself that came in steps with a replica on its way, and were not on time."""
     traffic, first = case.traffic, case.rules.warm_up_steps
-    went = flow(traffic.demand, outcome.schedule, case.rules)
-    late = 1.0 - np.divide(went.on_time, traffic.demand * STEP_SECONDS, out=np.ones_like(went.on_time), where=traffic.demand > 0)
-    hit = late * traffic.requests * (outcome.schedule > went.ready)
-    return round(float(hit[first:].sum()) / traffic.scale)
+    share = np.divide(late, traffic.demand, out=np.zeros_like(late), where=traffic.demand > 0)
+    return round(float((share * traffic.requests * starting)[first:].sum()) / traffic.scale)
