@@ -1,28 +1,73 @@
-"""Which names lead to which endpoint: the configuration's own, and the inference name that the provider gave.
+"""What the request path is told: which names lead to which endpoint, and how near each endpoint is to serving.
 
-A name once learned is remembered in the store, so that a restart while the provider is silent still serves its routes.
+Names are the configuration's own, and the inference name that the provider gave; one once learned is remembered in the store, so that a
+restart while the provider is silent still serves its routes. Readiness is what was seen last; nothing known means that requests pass.
 """
 
 from collections.abc import Mapping
 
-from scaler.model import Endpoint
-from scaler.proxy.routes import MAX_IN_FLIGHT, Objective, Route, RouteTable
+from scaler.model import Endpoint, EndpointState
+from scaler.policy.fleet import Fleet
+from scaler.proxy.routes import MAX_IN_FLIGHT, Objective, Readiness, Route, RouteTable, Standing
 from scaler.settings import EndpointSettings
 
+STANDINGS = {
+    EndpointState.PENDING: Standing.WAKING,
+    EndpointState.STARTING: Standing.WAKING,
+    EndpointState.STARTED: Standing.READY,
+    EndpointState.STOPPING: Standing.ASLEEP,
+    EndpointState.STOPPED: Standing.ASLEEP,
+}
+"""An endpoint in any other state says itself what is wrong with it."""
 
-def route_table(endpoints: Mapping[str, EndpointSettings], known: Mapping[str, Endpoint]) -> RouteTable:
+
+def route_table(endpoints: Mapping[str, EndpointSettings], known: Mapping[str, Endpoint], readiness: Mapping[str, Readiness]) -> RouteTable:
     """Routes of all endpoints whose inference name is configured or known; the others wait for the provider's word."""
     routes = []
     for key, settings in endpoints.items():
         name = settings.name or (known[key].name if key in known and known[key].id == settings.id else None)
         if name is not None:
-            objective = Objective(settings.objective.ttft_seconds, settings.objective.latency_seconds)
-            names = frozenset({key, settings.id, name, *settings.aliases})
-            routes.append(Route(key, name, names, objective, _max_in_flight(settings), settings.traffic.retry_stale))
+            routes.append(_route(key, name, settings, readiness.get(key)))
     return RouteTable.of(routes)
+
+
+def _route(key: str, name: str, settings: EndpointSettings, readiness: Readiness | None) -> Route:
+    return Route(
+        key,
+        name,
+        names=frozenset({key, settings.id, name, *settings.aliases}),
+        objective=Objective(settings.objective.ttft_seconds, settings.objective.latency_seconds),
+        max_in_flight=_max_in_flight(settings),
+        retry_stale=settings.traffic.retry_stale,
+        pool=settings.pool,
+        wake=settings.wake,
+        readiness=readiness,
+    )
 
 
 def _max_in_flight(settings: EndpointSettings) -> int:
     """As configured, or far above what a busy endpoint needs: the limit is there for what the others need."""
     planned = settings.max_replicas * settings.policy.target_concurrency
     return settings.traffic.max_in_flight or max(MAX_IN_FLIGHT, round(4 * planned))
+
+
+def readiness_of(
+    endpoint: Endpoint, fleet: Fleet | None, settings: EndpointSettings, before: Readiness | None, *, wakes: bool, now: float
+) -> Readiness | None:
+    """How near ``endpoint`` is at ``now``, given what was known before. ``wakes``: whether a call of the request path starts it.
+
+    None where requests may as well pass: the endpoint's own answer then says what is wrong.
+    """
+    standing = STANDINGS.get(endpoint.state)
+    if standing is None or (standing is Standing.ASLEEP and not wakes):
+        return None
+    ready = fleet.ready if fleet is not None else 0
+    if standing is Standing.READY and not ready and fleet is not None and fleet.starting:
+        standing = Standing.WAKING  # all of its replicas are on their way
+    capacity = settings.policy.target_concurrency * max(1, ready)
+    if standing is Standing.READY:
+        return Readiness(standing, now, capacity)
+    since = before.since if before is not None and before.standing is standing else now
+    waking = standing is Standing.WAKING and since is not None
+    elapsed = now - since if waking and since is not None else 0.0
+    return Readiness(standing, now, capacity, since if waking else None, max(0.0, settings.policy.cold_start_seconds - elapsed))

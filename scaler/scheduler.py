@@ -30,6 +30,8 @@ class Scheduler:
         self._overdue_seconds = tick_seconds * overdue_ticks
         self._clock = clock
         self._last_completed = clock.monotonic()
+        self._under_way = False
+        self._wanted = False
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self.events: Counter[str] = Counter({"completed": 0, "late": 0, **dict.fromkeys(_EVENTS.values(), 0)})
         """Ticks completed and late, runs missed, overlapping or failed."""
@@ -58,6 +60,13 @@ class Scheduler:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
+    def soon(self) -> None:
+        """Tick now, or once more when the tick under way has ended: it may have looked away already."""
+        if self._under_way:
+            self._wanted = True
+        else:
+            self._run_now()
+
     @property
     def age(self) -> float:
         """Clock seconds since the last completed tick."""
@@ -76,13 +85,22 @@ class Scheduler:
                 continue
             self.events["late"] += 1
             log.warning("tick overdue", age_seconds=round(self.age, 3))
-            if self._scheduler.running and self._scheduler.get_job(TICK):
-                self._scheduler.modify_job(TICK, next_run_time=datetime.now(UTC))
+            self._run_now()
+
+    def _run_now(self) -> None:
+        if self._scheduler.running and self._scheduler.get_job(TICK):
+            self._scheduler.modify_job(TICK, next_run_time=datetime.now(UTC))
 
     async def _run_tick(self) -> None:
-        await self._tick()
-        self._last_completed = self._clock.monotonic()
-        self.events["completed"] += 1
+        self._under_way = self._wanted = True
+        try:
+            while self._wanted:
+                self._wanted = False
+                await self._tick()
+                self._last_completed = self._clock.monotonic()
+                self.events["completed"] += 1
+        finally:
+            self._under_way = False
 
     def _on_event(self, event: JobEvent) -> None:
         self.events[_EVENTS[event.code]] += 1

@@ -381,6 +381,52 @@ class EventSettings(Section):
         return self
 
 
+class FallbackSettings(Section):
+    """Where requests go instead, on the same upstream with the same key; it has a budget, since it is usually billed by the token."""
+
+    model: Annotated[str, Field(min_length=1, max_length=300)]
+    """A serverless model's name, or another endpoint of this configuration."""
+    requests_per_minute: Annotated[int, Field(gt=0)] = 60
+    """Most requests sent there in any minute, on average; as many may come at once."""
+    requests_per_day: Annotated[int, Field(gt=0)] = 10_000
+    """Most requests sent there in 24 hours; counted anew when the daemon starts."""
+
+
+WakeMode = Literal["hold", "keepalive", "fail", "fallback"]
+
+
+class WakeSettings(Section):
+    """What becomes of requests that cannot be served at once: the endpoint sleeps or wakes, or it is full."""
+
+    mode: WakeMode = "hold"
+    """While it sleeps or wakes: hold; keepalive: hold, and let streams see comments meanwhile; fail: 503 with Retry-After; fallback: go
+    elsewhere. A request's header ``x-scaler-wake`` wins."""
+    saturated: Literal["pass", "queue", "spill", "shed"] = "pass"
+    """While it is full: pass, the platform has a queue of its own; queue here; spill: queue within the objective, then fall back; shed:
+    queue within the objective, then 503."""
+    hold_seconds: Positive = 600.0
+    """A request is held this long, then answered with 504; clients give up after ten minutes themselves."""
+    max_held: Annotated[int, Field(gt=0)] = 1_000
+    """Most requests held; beyond it 503."""
+    max_held_bytes: Annotated[int, Field(gt=0)] = 64 * 1024 * 1024
+    """Most bytes of their bodies; beyond it 503."""
+    comment_seconds: Positive = 10.0
+    """With keepalive: time between two comments. Proxies and load balancers commonly cut what is silent for 30 or 60 s."""
+    probe: bool = True
+    """Whether readiness after a start is proven by a request of one token; else the provider's word is enough."""
+    probe_seconds: Positive = 2.0
+    """Time between two such requests."""
+    fallback: Annotated[FallbackSettings | None, Field(validate_default=True)] = None
+    """Where else requests may go."""
+
+    @field_validator("fallback")
+    @classmethod
+    def _somewhere_else(cls, value: FallbackSettings | None, info: ValidationInfo) -> FallbackSettings | None:
+        if value is None and (info.data.get("mode") == "fallback" or info.data.get("saturated") == "spill"):
+            raise ValueError("expected beside mode: fallback and saturated: spill")
+        return value
+
+
 class EndpointSettings(Section):
     """One endpoint that scaler looks after. Its key in ``endpoints`` is a name for people, metrics and requests.
 
@@ -405,6 +451,10 @@ class EndpointSettings(Section):
     """Inference name; default: what the provider says."""
     aliases: tuple[str, ...] = ()
     """More names under which clients may ask for it in ``model``."""
+    pool: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """A name that it shares with other endpoints; a request for it goes to the one with the most room."""
+    wake: WakeSettings = WakeSettings()
+    """What becomes of requests that cannot be served at once."""
     min_replicas: Annotated[int, Field(ge=1)] = 1
     """Floor while the endpoint runs."""
     max_replicas: Annotated[int, Field(ge=1)] = 1
@@ -725,6 +775,9 @@ class Settings(BaseSettings):
                 if name in seen:
                     raise ValueError(f"endpoints.{key}: {name!r} already names endpoints.{seen[name]}")
                 seen[name] = key
+        for key, endpoint in self.endpoints.items():
+            if endpoint.pool in seen:
+                raise ValueError(f"endpoints.{key}.pool: {endpoint.pool!r} already names endpoints.{seen[endpoint.pool]}")
         return self
 
     @model_validator(mode="after")

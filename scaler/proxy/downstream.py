@@ -16,14 +16,17 @@ from time import monotonic
 from typing import cast
 
 from scaler.proxy.bodies import Body, Chunked, Sized
+from scaler.proxy.errand import Errand, Kind
 from scaler.proxy.errors import Refusal
 from scaler.proxy.exchange import Exchange, RetryBudget
+from scaler.proxy.gates import Gates
 from scaler.proxy.http1 import CONTINUE, REQUEST_LINE, HeadReader, RequestHead, TooLargeError, json_answer, request_head
 from scaler.proxy.keys import Account, KeyRing
-from scaler.proxy.meter import Meter
+from scaler.proxy.meter import InFlight, Meter
 from scaler.proxy.model_field import asked, rewrite
-from scaler.proxy.routes import Route, RouteTable
+from scaler.proxy.routes import Objective, Route, RouteTable
 from scaler.proxy.upstream import Pool
+from scaler.proxy.waiting import Waiting
 from scaler.settings import ProxySettings
 
 OPERATIONS = {b"/v1/" + name: "/" + name.decode() for name in (b"chat/completions", b"completions", b"embeddings")}
@@ -79,6 +82,7 @@ class Context:
     settings: ProxySettings
     pool: Pool
     meter: Meter
+    gates: Gates
     request_starts: Mapping[bytes, bytes]
     routes: RouteTable = field(default_factory=RouteTable)
     models: bytes = b""
@@ -121,7 +125,8 @@ class ClientConnection(asyncio.Protocol):
         self._body: Body = Sized(0)  # of it
         self._queue: deque[Request | Refusal] = deque()
         self._current: RequestHead | None = None  # being answered
-        self._exchange: Exchange | None = None
+        self._exchange: Exchange | Waiting | None = None
+        self._guest: Account | None = None  # of the request that is being answered
         self._address = ""  # until it counts among the connections
         self._buffered = 0  # its part of what all connections hold
         self._sending = 0  # bytes of the body that is being answered
@@ -230,6 +235,35 @@ class ClientConnection(asyncio.Protocol):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
+    # for an errand
+
+    def enter(self, key: str, objective: Objective) -> InFlight:
+        """The request is in flight from now on, under this key of the meter. Raises `Refusal` where its client has no seat left."""
+        if self._guest is not None:
+            self._guest.enter()
+        return self._context.meter.route(key).enter(objective, self._guest)
+
+    def hold(self, waiting: Waiting) -> None:
+        """The client's next events are meant for it."""
+        self._exchange = waiting
+        self._sending = waiting.size
+
+    def exchange(self, record: InFlight, kind: type[Kind], route: Route) -> Kind:
+        """An exchange of this kind for the current request, not yet begun."""
+        http11 = self._current is not None and self._current.http11
+        retries = self._context.retries[route.key] if route.retry_stale else None
+        silence = self._settings.response_timeout_seconds
+        return kind(self, self._context.pool, record, http11=http11, silence_seconds=silence, retries=retries)
+
+    def send(self, exchange: Exchange, lines: bytes, body: Body) -> None:
+        """Begin it, with these header lines of the request."""
+        assert self._current is not None  # noqa: S101 (who sends has one)
+        self._exchange = exchange
+        self._sending = len(body)
+        self._wait(Phase.ANSWER)
+        start = b"%b%bContent-Length: %d\r\n\r\n" % (self._context.request_starts[self._current.path], lines, len(body))
+        exchange.start(start, body)
+
     # for the proxy
 
     def expire(self) -> None:
@@ -256,6 +290,8 @@ class ClientConnection(asyncio.Protocol):
         """Close if idle; what is being read or answered is finished first."""
         if self._current is None and self._reading is Phase.IDLE and not self.writing_paused:
             self._close()
+        elif isinstance(self._exchange, Waiting):
+            self._exchange.drain()
 
     def abort(self) -> None:
         """Cut both sides."""
@@ -426,24 +462,19 @@ class ClientConnection(asyncio.Protocol):
             return
         meter = context.meter.other
         try:
+            self._guest = request.account
             if request.account is not None:
                 request.account.spend()
-            body, route = _routed(request.body, context.routes)
+            body, route = _routed(request.body, context)
             meter = context.meter.route(route.key)
             self._check_seats(route, meter.in_flight)
-            if request.account is not None:
-                request.account.enter()
+            if head.wake or not context.gates[route.key].open:
+                Errand(self, head, body, route, gates=context.gates, routes=context.routes).run()
+            else:
+                self.send(self.exchange(self.enter(route.key, route.objective), Exchange, route), head.lines, body)
         except Refusal as refusal:
             meter.answered(refusal.status)
             self._say(refusal.status, refusal.lines(), refusal.body())
-            return
-        start = b"%b%bContent-Length: %d\r\n\r\n" % (context.request_starts[head.path], head.lines, len(body))
-        record = meter.enter(route.objective, request.account)
-        retries = context.retries[route.key] if route.retry_stale else None
-        silence = self._settings.response_timeout_seconds
-        self._exchange = Exchange(self, context.pool, record, http11=head.http11, silence_seconds=silence, retries=retries)
-        self._sending = len(body)
-        self._exchange.start(start, body)
 
     def _say(self, status: int, lines: bytes, body: bytes) -> None:
         """A whole answer of our own."""
@@ -501,10 +532,12 @@ def _check_operation(head: RequestHead) -> None:
         raise Refusal("method_not_allowed", f"Not allowed here: {method}.", allow=", ".join(methods))
 
 
-def _routed(body: bytes | bytearray, routes: RouteTable) -> tuple[bytes | bytearray, Route]:
+def _routed(body: bytes | bytearray, context: Context) -> tuple[bytes | bytearray, Route]:
     """The body as it goes upstream, and the route it takes; raises `Refusal`."""
     name = asked(body)
-    route = routes.find(name)
+    route = context.routes.find(name)
+    if route is None and name in context.routes.pools:
+        route = context.gates.choose(context.routes.pools[name])
     if route is None:
         raise Refusal("model_not_found", f"There is no model {name[:200]!r} here.", param="model")
     return rewrite(body, name, route.model), route

@@ -98,6 +98,8 @@ class Exchange:
         self._outcome = "failed"
         self._retries = retries
         self._again: tuple[bytes, Body] | None = None  # what would be sent once more
+        self.marks = b""
+        """Header lines of our own, added to the answer's."""
 
     @property
     def holds_body(self) -> bool:
@@ -196,7 +198,7 @@ class Exchange:
             framing = Framing.CHUNKED if self._http11 else Framing.EOF
         self._framing = framing
         self._keep_alive = framing is not Framing.EOF and self._client.keeps_alive
-        return head_out(head.status, head.lines, framing, head.length, keep_alive=self._keep_alive)
+        return head_out(head.status, head.lines + self.marks, framing, head.length, keep_alive=self._keep_alive)
 
     def _drop(self) -> None:
         """Let go of the upstream's side at once."""

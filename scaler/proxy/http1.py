@@ -35,7 +35,7 @@ _PASS, _DROP = None, b""
 _HOP_BY_HOP = frozenset({b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade"})
 _FRAMING = frozenset({b"connection", b"content-length", b"transfer-encoding"})
 
-_REQUEST_NOTED = _FRAMING | {b"host", b"expect", b"authorization"}
+_REQUEST_NOTED = _FRAMING | {b"host", b"expect", b"authorization", b"x-scaler-wake"}
 _REQUEST_DROPPED = _HOP_BY_HOP | {b"api-key", b"x-api-key", b"cookie", b"forwarded", b"x-real-ip", b"http2-settings"}
 _REQUEST_DROPPED_PREFIXES = (b"proxy-", b"x-forwarded-", b"x-scaler-")
 
@@ -220,6 +220,7 @@ class RequestHead:
     http11:             False for HTTP/1.0, which knows neither chunks nor (here) keep-alive
     expects_continue:   the client waits for ``100 Continue`` before it sends the body
     authorization:      the client's credential, which goes nowhere
+    wake:               what the client wants if the endpoint sleeps (``x-scaler-wake``), as it wrote it; empty = nothing said
     """
 
     method: bytes
@@ -231,6 +232,7 @@ class RequestHead:
     http11: bool
     expects_continue: bool
     authorization: bytes
+    wake: bytes = b""
 
 
 _LENGTH = b"\r\nContent-Length: "
@@ -287,9 +289,9 @@ def _request_head(raw: bytes) -> tuple[RequestHead, int]:
     path = target.partition(b"?")[0]
     keep_alive = http11 and b"close" not in _tokens(noted.get(b"connection", b""))
     expects_continue = http11 and expect is not None
-    authorization = noted.get(b"authorization", b"")
+    authorization, wake = noted.get(b"authorization", b""), noted.get(b"x-scaler-wake", b"")
     passed_on = b"".join(passed)
-    return RequestHead(method, target, path, passed_on, chunked, keep_alive, http11, expects_continue, authorization), length
+    return RequestHead(method, target, path, passed_on, chunked, keep_alive, http11, expects_continue, authorization, wake), length
 
 
 @dataclass(slots=True)

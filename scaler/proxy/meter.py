@@ -41,21 +41,24 @@ class HistogramReading:
     count: int
 
 
-class _Histogram:
+class Histogram:
     """Observations in buckets."""
 
     __slots__ = ("_bounds", "_counts", "_sum")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
+        """Empty."""
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
 
     def observe(self, value: float) -> None:
+        """One more."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
     def read(self) -> HistogramReading:
+        """The figures of this moment."""
         return HistogramReading(self._bounds, tuple(self._counts), self._sum, sum(self._counts))
 
 
@@ -112,13 +115,15 @@ class RouteMeter:
         self._retries = 0
         self.in_flight = 0
         """Requests between arrival and end."""
+        self.on_leave: Callable[[str], None] | None = None
+        """Told each end's outcome."""
         self._waiting = 0
         self._in_flight_seconds = 0.0
         self._changed = monotonic()
         self._slow = 0
-        self._latency = _Histogram(LATENCY_BOUNDS)
-        self._ttft = _Histogram(TTFT_BOUNDS)
-        self._tpot = _Histogram(TPOT_BOUNDS)
+        self._latency = Histogram(LATENCY_BOUNDS)
+        self._ttft = Histogram(TTFT_BOUNDS)
+        self._tpot = Histogram(TPOT_BOUNDS)
         self._input_tokens = 0
         self._output_tokens = 0
 
@@ -157,6 +162,8 @@ class RouteMeter:
         self._completions[outcome] += 1
         self._input_tokens += usage.input_tokens
         self._output_tokens += usage.output_tokens
+        if self.on_leave is not None:
+            self.on_leave(outcome)
 
     def served(self, latency: float, tpot: float | None, *, slow: bool) -> None:
         """An answer with 2xx is complete."""

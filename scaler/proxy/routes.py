@@ -1,11 +1,15 @@
 """Where requests go: an immutable table, swapped whole."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from types import MappingProxyType
+
+from scaler.settings import WakeSettings
 
 MAX_IN_FLIGHT = 1024
 """Requests that an endpoint may have at once where nobody says otherwise."""
+USUAL = WakeSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +18,30 @@ class Objective:
 
     ttft_seconds: float | None = None
     latency_seconds: float | None = None
+
+
+class Standing(IntEnum):
+    """How near an endpoint is to serving; a greater number is nearer."""
+
+    ASLEEP = 0
+    WAKING = 1
+    READY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What is known of an endpoint's readiness at the monotonic second ``at``.
+
+    capacity:            requests in flight that its ready replicas serve well; of one replica while none is ready
+    since:               monotonic second at which a start under way was first seen
+    remaining_seconds:   how long it will take at most, very likely, until it serves; None if nobody can tell
+    """
+
+    standing: Standing
+    at: float
+    capacity: float
+    since: float | None = None
+    remaining_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +53,9 @@ class Route:
     names:          what clients may write there: key, id, name, aliases
     max_in_flight:  requests at once, waiting ones among them; beyond it 503, so that one endpoint cannot take what all need
     retry_stale:    whether a request that met a kept connection's end is sent once more; see `scaler.proxy.exchange`
+    pool:           a name that it shares with other routes; a request for it goes to the best of them
+    wake:           what becomes of requests that cannot be served at once
+    readiness:      None = not known: requests pass
     """
 
     key: str
@@ -33,6 +64,13 @@ class Route:
     objective: Objective = Objective()
     max_in_flight: int = MAX_IN_FLIGHT
     retry_stale: bool = False
+    pool: str | None = None
+    wake: WakeSettings = USUAL
+    readiness: Readiness | None = None
+
+    def unknown(self) -> "Route":
+        """The same, without anything known of its readiness."""
+        return replace(self, readiness=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +78,8 @@ class RouteTable:
     """A snapshot. The proxy looks a name up once per request; a new table takes effect with the next request."""
 
     routes: tuple[Route, ...] = ()
+    pools: Mapping[str, tuple[Route, ...]] = field(init=False, repr=False, compare=False)
+    """Routes by the name that they share, in the table's order."""
     _by_name: Mapping[str, Route] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -49,6 +89,13 @@ class RouteTable:
             for name in route.names | {route.key, route.model}:
                 if index.setdefault(name, route) is not route:
                     raise ValueError(f"{name!r} names both {index[name].key!r} and {route.key!r}")
+        pools: dict[str, tuple[Route, ...]] = {}
+        for route in self.routes:
+            if route.pool is not None:
+                if route.pool in index:
+                    raise ValueError(f"{route.pool!r} names {index[route.pool].key!r} and a pool")
+                pools[route.pool] = (*pools.get(route.pool, ()), route)
+        object.__setattr__(self, "pools", MappingProxyType(pools))
         object.__setattr__(self, "_by_name", MappingProxyType(index))
 
     @classmethod

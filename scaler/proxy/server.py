@@ -3,12 +3,15 @@
 import asyncio
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 
 from pydantic import SecretStr
 
 from scaler.proxy.downstream import OPERATIONS, ClientConnection, Context
+from scaler.proxy.errand import fallback_key
+from scaler.proxy.gate import GateReading
+from scaler.proxy.gates import Gates
 from scaler.proxy.keys import Account, KeyRing
 from scaler.proxy.meter import Meter
 from scaler.proxy.routes import RouteTable
@@ -19,7 +22,7 @@ BACKLOG = 1024
 LIMITS = (
     *("connections", "connections_per_address", "url", "head", "body", "buffered", "pipeline"),
     *("unauthorized", "endpoint_in_flight", "retry_budget"),
-    *("header_timeout", "body_timeout", "connect_timeout", "response_timeout", "write_timeout"),
+    *("header_timeout", "body_timeout", "hold_timeout", "connect_timeout", "response_timeout", "write_timeout"),
 )
 """Counts and bytes, what a request may not have, then spans of time; write_timeout: a client that does not read."""
 SWEEP_SECONDS = 0.5
@@ -29,17 +32,33 @@ SWEEP_SECONDS = 0.5
 class Proxy:
     """Takes inference requests and passes them to one upstream under our own credential.
 
-    Knows a route table, swapped whole, and its own meter. Deadlines are real seconds, whatever clock the meter runs on.
+    Knows a route table, swapped whole, and its own meter. Deadlines are real seconds, whatever clock the meter runs on, but for those
+    of waking: a start takes its time on the endpoint's clock.
     """
 
     def __init__(
-        self, settings: ProxySettings, upstream: str, api_key: SecretStr, meter: Meter, ssl_context: ssl.SSLContext | None = None
+        self,
+        settings: ProxySettings,
+        upstream: str,
+        api_key: SecretStr,
+        meter: Meter,
+        ssl_context: ssl.SSLContext | None = None,
+        *,
+        speed: float = 1.0,
+        on_call: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """``upstream``: base URL including ``/v1``; ``ssl_context``: for https, default: verified by the system's authorities."""
+        """Nothing listens yet.
+
+        upstream:      base URL including ``/v1``
+        ssl_context:   for https; default: verified by the system's authorities
+        speed:         seconds of the meter's clock per real second
+        on_call:       told the key of an endpoint that is asked for and sleeps, once until somebody has woken it
+        """
         origin = Origin(upstream, api_key)
         pool = Pool(origin, idle_seconds=settings.upstream_idle_seconds, max_head_bytes=settings.max_head_bytes, ssl_context=ssl_context)
         starts = {path: origin.post(below) for path, below in OPERATIONS.items()}
-        self._context = Context(settings, pool, meter, starts)
+        gates = Gates(meter, pool, starts, speed=speed, on_call=on_call)
+        self._context = Context(settings, pool, meter, gates, starts)
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self.set_routes(RouteTable())
@@ -65,9 +84,13 @@ class Proxy:
         """Swap the table; it holds from the next request on, those under way are not touched."""
         for route in table.routes:
             self._context.meter.route(route.key)
-        entries = [{"id": route.key, "object": "model", "created": 0, "owned_by": "scaler"} for route in table.routes]
+            if route.wake.fallback is not None:
+                self._context.meter.route(fallback_key(route.key))
+        names = [*(route.key for route in table.routes), *table.pools]
+        entries = [{"id": name, "object": "model", "created": 0, "owned_by": "scaler"} for name in names]
         self._context.models = json.dumps({"object": "list", "data": entries}).encode()
         self._context.routes = table
+        self._context.gates.use(table)
 
     def set_keys(self, keys: Mapping[str, ClientKeySettings]) -> None:
         """Who may ask from the next request on; anyone where nobody is named."""
@@ -82,6 +105,11 @@ class Proxy:
     def connections(self) -> int:
         """Client connections that are open."""
         return len(self._context.connections)
+
+    @property
+    def gates(self) -> Mapping[str, GateReading]:
+        """By the route's key, what its gate does."""
+        return self._context.gates.read()
 
     @property
     def limits_hit(self) -> Mapping[str, int]:
@@ -119,6 +147,7 @@ class Proxy:
             self._sweeper.cancel()
         for connection in tuple(self._context.connections):
             connection.abort()
+        self._context.gates.close()
         self._context.pool.close()
 
     def _sweep(self) -> None:

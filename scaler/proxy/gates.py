@@ -1,0 +1,79 @@
+"""All gates: one for each route, whatever becomes of the table; who probes behind those in doubt; and which of a pool is taken."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from scaler.proxy.gate import Gate, GateReading
+from scaler.proxy.meter import Meter
+from scaler.proxy.probe import probe
+from scaler.proxy.routes import Route, RouteTable, Standing
+from scaler.proxy.upstream import Pool
+
+
+class Gates:
+    """Bounded by the configuration, as the meter is."""
+
+    def __init__(
+        self, meter: Meter, pool: Pool, request_starts: Mapping[bytes, bytes], *, speed: float, on_call: Callable[[str], None]
+    ) -> None:
+        """``speed``: seconds of the meter's clock per real second; ``on_call`` is told the key of an endpoint that has to be woken."""
+        self.speed = speed
+        self._meter = meter
+        self._pool = pool
+        self._request_starts = request_starts
+        self._on_call = on_call
+        self._gates: dict[str, Gate] = {}
+        self._probing: dict[str, asyncio.Task[None]] = {}
+
+    def __getitem__(self, key: str) -> Gate:
+        """The gate of a route that some table named."""
+        return self._gates[key]
+
+    def use(self, table: RouteTable) -> None:
+        """Every gate learns what the table knows; whoever waits at one that is gone is let go to where it led."""
+        fresh = {route.key: route for route in table.routes}
+        for key, gate in self._gates.items():
+            gate.use(fresh.pop(key) if key in fresh else gate.route.unknown())
+        for key, route in fresh.items():
+            self._gates[key] = Gate(route, self._meter.route(key), self._on_call, self._doubt)
+
+    def choose(self, routes: Sequence[Route]) -> Route:
+        """The one of a pool's routes that has the most room: ready ones in good health, weighed by capacity; if all look bad, any.
+
+        If none is ready, the one that is nearest to it, the first in the table among equals.
+        """
+        gates = [self._gates[route.key] for route in routes]
+        ready = [gate for gate in gates if gate.proven]
+        if not ready:
+            return max(gates, key=_nearness).route
+        now = self._meter.other.monotonic()
+        return min([gate for gate in ready if gate.health.is_good(now)] or ready, key=lambda gate: gate.load).route
+
+    def read(self) -> dict[str, GateReading]:
+        """The figures of every gate that there ever was."""
+        return {key: gate.read() for key, gate in self._gates.items()}
+
+    def close(self) -> None:
+        """Probe no more."""
+        for task in self._probing.values():
+            task.cancel()
+
+    def _doubt(self, gate: Gate) -> None:
+        """Probe until the doubt is gone; one prober for a gate."""
+        key = gate.route.key
+        if key not in self._probing:
+            task = self._probing[key] = asyncio.get_running_loop().create_task(self._probe(gate))
+            task.add_done_callback(lambda _: self._probing.pop(key))
+
+    async def _probe(self, gate: Gate) -> None:
+        while gate.in_doubt:
+            route, path = gate.route, gate.path
+            if await probe(self._pool, self._request_starts[path], path, route.model):
+                gate.prove()
+                return
+            await asyncio.sleep(route.wake.probe_seconds / self.speed)
+
+
+def _nearness(gate: Gate) -> Standing:
+    """How near an endpoint is that does not serve yet."""
+    return gate.route.readiness.standing if gate.route.readiness is not None else Standing.ASLEEP

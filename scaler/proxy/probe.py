@@ -1,0 +1,62 @@
+"""Proof that an endpoint serves: one request of one token, answered with success. Nothing else is proof; "started" is not."""
+
+import asyncio
+import json
+from typing import Any
+
+from scaler.proxy.http1 import ResponseHead
+from scaler.proxy.upstream import Pool
+
+DEADLINE_SECONDS = 30.0
+"""Real seconds that a probe may take, connecting included."""
+SUCCESS = range(200, 300)
+
+_BODIES: dict[bytes, dict[str, Any]] = {
+    b"/v1/chat/completions": {"messages": [{"role": "user", "content": "."}], "max_tokens": 1},
+    b"/v1/completions": {"prompt": ".", "max_tokens": 1},
+    b"/v1/embeddings": {"input": "."},
+}
+
+
+async def probe(pool: Pool, start: bytes, path: bytes, model: str) -> bool:
+    """Whether ``model`` answers what clients ask for at ``path``. ``start`` is the beginning of a head for that path."""
+    body = json.dumps({"model": model} | _BODIES[path]).encode()
+    head = b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (start, len(body))
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return await _ask(pool, head, body) in SUCCESS
+    except (OSError, ValueError):  # TimeoutError and ssl.SSLError are OSErrors; ValueError: a name that cannot be a host's
+        return False
+
+
+async def _ask(pool: Pool, head: bytes, body: bytes) -> int:
+    """The answer's status; 0 if it was broken."""
+    connection = pool.take() or await pool.connect()
+    answer = _Answer()
+    connection.send(answer, head, body)
+    try:
+        return await answer.status
+    except asyncio.CancelledError:
+        connection.abort()
+        raise
+
+
+class _Answer:
+    """Waits for the end of an answer and keeps its status alone."""
+
+    def __init__(self) -> None:
+        self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._status = 0
+
+    def received(self, head: ResponseHead | None, _body: bytes, *, complete: bool) -> None:
+        if head is not None:
+            self._status = head.status
+        if complete:
+            self._end(self._status)
+
+    def broken(self, _why: str, *, silent: bool) -> None:  # noqa: ARG002 (it is broken either way)
+        self._end(0)
+
+    def _end(self, status: int) -> None:
+        if not self.status.done():
+            self.status.set_result(status)
