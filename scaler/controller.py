@@ -66,8 +66,14 @@ class Controller:
         clock: Clock,
         report: Callable[[Tick], None],
         windows: Callable[[float], tuple[Window, ...]] = lambda _at: (),
+        calls: Callable[[], int] = lambda: 0,
     ) -> None:
-        """``report`` is told of each tick and must not raise; ``windows`` are those of the calendar at a Unix second."""
+        """How to look, decide, act and tell.
+
+        report:   told of each tick; must not raise
+        windows:  those of the calendar at a Unix second
+        calls:    counts the requests that call the endpoint because it sleeps
+        """
         self.key = key
         self.settings = settings
         self._source = source
@@ -77,6 +83,7 @@ class Controller:
         self._clock = clock
         self._report = report
         self._windows = windows
+        self._calls = calls
         self._memory = Memory()
         self._checkpoint_due = -math.inf  # monotonic seconds
         self._checkpoint_settings = settings
@@ -88,7 +95,7 @@ class Controller:
         endpoint = await self._look()
         stopped_by_us = await self._stopped_by_us(endpoint)
         at = self._clock.now()
-        inputs = Inputs(sample, endpoint, self._clock.monotonic(), at, stopped_by_us, self._windows(at))
+        inputs = Inputs(sample, endpoint, self._clock.monotonic(), at, stopped_by_us, self._windows(at), self._calls())
         settings, before = self.settings, self._memory
         decision, self._memory = step(self.key, settings, inputs, before)
         journal_error = await self._record(decision, inputs, settings, before)

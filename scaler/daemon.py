@@ -21,15 +21,18 @@ from scaler.controller import Controller, Tick, tick_all
 from scaler.model import Endpoint, Known, Unknown
 from scaler.observability.admin import Admin, admin_app, serve_admin
 from scaler.observability.declared import DeclaredCollector, announce, declared_status
+from scaler.observability.gates import GateCollector, gate_status
 from scaler.observability.metrics import ControlMetrics, MeterCollector, TickCollector
 from scaler.observability.report import Reporter, explanation
 from scaler.observability.windows import WindowCollector, windows_status
+from scaler.policy.fleet import Fleet
 from scaler.providers import describe, open_reader
 from scaler.providers.base import ProviderError, Reader
 from scaler.providers.http import require_callable
 from scaler.proxy.meter import Meter
+from scaler.proxy.routes import Readiness
 from scaler.proxy.server import Proxy
-from scaler.routing import route_table
+from scaler.routing import readiness_of, route_table
 from scaler.sampling.own_meter import OwnMeter
 from scaler.scheduler import Scheduler
 from scaler.schedules import Plans
@@ -68,14 +71,16 @@ class Daemon:
         self._plans = Plans(settings)
         self._declarer = open_declarer(settings, reader, store, clock, report=announce)
         self._meter = Meter(clock.monotonic)
-        self._proxy = Proxy(settings.proxy, settings.upstream, settings.provider.key, self._meter)
+        self._proxy = Proxy(settings.proxy, settings.upstream, settings.provider.key, self._meter, speed=clock.speed, on_call=self._on_call)
         self._metrics = ControlMetrics(settings.endpoints)
         self._metrics.registry.register(MeterCollector(self._meter, self._proxy))
+        self._metrics.registry.register(GateCollector(lambda: self._proxy.gates, self._meter.other.monotonic))
         self._reporter = Reporter(self._metrics)
         self._reporter.set_endpoints(settings.endpoints)
         self._settled = self._declarer.settled(settings)
         self._unseen: set[str] = set()
         self._known: dict[str, Endpoint] = {}
+        self._readiness: dict[str, Readiness] = {}
         self._controllers: dict[str, Controller] = {}
         self._scheduler = Scheduler(
             self._tick, tick_seconds=settings.schedule.tick_seconds, overdue_ticks=settings.schedule.overdue_ticks, clock=clock
@@ -165,10 +170,16 @@ class Daemon:
             clock=self._clock,
             report=self._reporter,
             windows=partial(self._plans.windows, key),
+            calls=lambda: self._calls(key),
         )
 
+    def _calls(self, key: str) -> int:
+        """Requests that call the sleeping endpoint; those that nobody waits for count as long as traffic does."""
+        settings = self._settings.endpoints.get(key)
+        return 0 if settings is None else self._proxy.calls(key, settings.policy.stable_window_seconds)
+
     def _set_routes(self) -> None:
-        self._proxy.set_routes(route_table(self._settled.endpoints, self._known))
+        self._proxy.set_routes(route_table(self._settled.endpoints, self._known, self._readiness))
 
     async def _tick(self) -> None:
         """One round of every endpoint, and what it taught about names."""
@@ -178,6 +189,7 @@ class Daemon:
         self._unseen = {tick.key for tick in ticks if isinstance(tick.endpoint, Unknown)}
         for tick in ticks:
             await self._learn(tick)
+        self._set_routes()
         if settled:
             await self._meet()
             self._use(self._settings)
@@ -193,18 +205,28 @@ class Daemon:
             log.warning("overrides not read", error=str(error))
 
     async def _learn(self, tick: Tick) -> None:
-        """A name that is new goes into the routes at once, and into the store for the next start."""
+        """What the request path has to know, and for the next start the store. While the provider is silent, what was known stands."""
         if not isinstance(tick.endpoint, Known):
             return
         endpoint, before = tick.endpoint.value, self._known.get(tick.key)
         self._known[tick.key] = endpoint
-        if before is None or before.name != endpoint.name:
-            self._set_routes()
+        self._judge(tick.key, endpoint, tick.fleet)
         if before is None or (before.id, before.name) != (endpoint.id, endpoint.name):
             try:
                 await self._store.remember_endpoint(tick.key, endpoint)
             except StoreError as error:
                 log.warning("endpoint not remembered", endpoint=tick.key, error=str(error))
+
+    def _judge(self, key: str, endpoint: Endpoint, fleet: Fleet | None) -> None:
+        """How near an endpoint is to serving."""
+        settings = self._settled.endpoints.get(key)
+        if settings is None:
+            return
+        wakes = settings.idle.wake and not self._settings.dry_run
+        before, now = self._readiness.pop(key, None), self._clock.monotonic()
+        readiness = readiness_of(endpoint, fleet, settings, before, wakes=wakes, now=now)
+        if readiness is not None:
+            self._readiness[key] = readiness
 
     async def _meet(self) -> None:
         """Look at every endpoint whose id is known and which is new."""
@@ -216,6 +238,7 @@ class Daemon:
         """Ask the provider for an endpoint never seen before; if it is silent, the tick will ask again."""
         try:
             self._known[key] = await self._reader.get(endpoint_id)
+            self._judge(key, self._known[key], None)
             await self._store.remember_endpoint(key, self._known[key])
         except (ProviderError, StoreError) as error:
             log.warning("endpoint not known yet", endpoint=key, error=str(error))
@@ -272,6 +295,7 @@ class Daemon:
             "connections": self._proxy.connections,
             "declared": declared_status(self._declarer.findings),
             "windows": self._planned(),
+            "gates": gate_status(self._proxy.gates, self._clock.monotonic()),
             "endpoints": self._reporter.status(),
         }
 
@@ -286,6 +310,11 @@ class Daemon:
         if key is None:
             return None
         return [explanation(record) for record in await self._store.decisions(key, limit)]
+
+    def _on_call(self, key: str) -> None:
+        """Somebody asks for an endpoint that sleeps: the next tick comes at once."""
+        log.info("endpoint called", endpoint=key)
+        self._scheduler.soon()
 
     def _on_stop(self) -> None:
         if self._stopping.is_set():

@@ -235,6 +235,7 @@ class Inputs:
     at:            Unix seconds, for the record
     stopped_by_us: of an endpoint that is stopped: whether the last thing that we did to it was to stop it; None if nobody knows
     windows:       schedules, events and overrides in force, and those that begin soon
+    calls:         requests that the request path had to hold, divert or refuse because the endpoint sleeps, and that still count
     """
 
     sample: Observation[Sample]
@@ -243,6 +244,7 @@ class Inputs:
     at: float
     stopped_by_us: bool | None = None
     windows: tuple[Window, ...] = ()
+    calls: int = 0
 
 
 class ReasonCode(StrEnum):

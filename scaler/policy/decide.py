@@ -43,6 +43,7 @@ class Situation:
     stopped_by_us: of an endpoint that is stopped: whether the last thing that we did to it was to stop it; None if nobody knows
     windows:   schedules, events and overrides in force, and those that begin soon
     limits:    the bounds of this moment where they are not the settings' own; ``settings`` carry them then
+    calls:     requests for which the request path calls the sleeping endpoint
     """
 
     key: str
@@ -54,6 +55,7 @@ class Situation:
     stopped_by_us: bool | None = None
     windows: tuple[Window, ...] = ()
     limits: Limits | None = None
+    calls: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +121,18 @@ def _observe(situation: Situation, endpoint: Endpoint, before: PolicyState) -> P
 
 
 def _decide_stopped(situation: Situation, state: PolicyState) -> Decision:
-    """Stopped endpoints do not wake on traffic by themselves: requests that came in the last window are the call."""
+    """Stopped endpoints do not wake on traffic by themselves: requests that came in the last window are the call.
+
+    The request path's own call stands for itself: it needs no unbroken measurement.
+    """
     settings = situation.settings
     who = () if situation.stopped_by_us is not False else (STOPPED_BY_OTHERS,)
     if (floor := _calling_floor(situation, state)) is not None:
         return _decision(situation, Course(settings.min_replicas, (*who, floor)), Power.RUN, floor_max=0)
     window = settings.policy.stable_window_seconds
-    calls = sum(sample.arrivals for sample in situation.history.since(situation.now - window))
-    if situation.history.known_since is None or calls == 0:
+    arrivals = sum(sample.arrivals for sample in situation.history.since(situation.now - window))
+    calls = max(situation.calls, arrivals if situation.history.known_since is not None else 0)
+    if calls == 0:
         return _hold(situation, state, *who, Reason(ReasonCode.IDLE_KEPT, "The endpoint is stopped and nobody asks for it."))
     if not settings.idle.wake:
         why = "The endpoint is stopped and requests come in, but the configuration does not allow to start it (idle.wake)."

@@ -25,6 +25,8 @@ def step(key: str, settings: EndpointSettings, inputs: Inputs, memory: Memory) -
     policy, idle = settings.policy, settings.idle
     keep = max(policy.stabilization_seconds, policy.stable_window_seconds, idle.stop_after_minutes * 60)
     history = memory.history.add(inputs.sample, keep_seconds=keep)
-    situation = Situation(key, inputs.endpoint, history, settings, inputs.now, inputs.at, inputs.stopped_by_us, inputs.windows)
+    situation = Situation(
+        key, inputs.endpoint, history, settings, inputs.now, inputs.at, inputs.stopped_by_us, inputs.windows, calls=inputs.calls
+    )
     decision, state = decide(situation, memory.state)
     return decision, Memory(history, state)

@@ -142,6 +142,13 @@ class Gate:
         capacity = self.capacity
         return (self._meter.in_flight + 1) / (capacity if 0 < capacity < inf else 1.0)
 
+    def calls(self, seconds: float) -> int:
+        """Requests that call the sleeping endpoint, and still count: somebody waits, or the last came within so many seconds."""
+        call = self.call
+        if call is None or not (self._hold or self._meter.monotonic() - call.last < seconds):
+            return 0
+        return call.requests
+
     # requests
 
     def admit(self, wish: str, size: int, *, streamed: bool) -> Way | Refusal:

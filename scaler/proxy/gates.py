@@ -29,6 +29,10 @@ class Gates:
         """The gate of a route that some table named."""
         return self._gates[key]
 
+    def __contains__(self, key: object) -> bool:
+        """Whether some table named this route."""
+        return key in self._gates
+
     def use(self, table: RouteTable) -> None:
         """Every gate learns what the table knows; whoever waits at one that is gone is let go to where it led."""
         fresh = {route.key: route for route in table.routes}

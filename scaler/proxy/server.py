@@ -111,6 +111,10 @@ class Proxy:
         """By the route's key, what its gate does."""
         return self._context.gates.read()
 
+    def calls(self, key: str, seconds: float) -> int:
+        """Requests that call a sleeping endpoint, and still count; see `Gate.calls`."""
+        return self._context.gates[key].calls(seconds) if key in self._context.gates else 0
+
     @property
     def limits_hit(self) -> Mapping[str, int]:
         """How often each of `LIMITS` was hit."""
