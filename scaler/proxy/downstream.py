@@ -23,6 +23,7 @@ from scaler.proxy.gates import Gates
 from scaler.proxy.http1 import CONTINUE, REQUEST_LINE, HeadReader, RequestHead, TooLargeError, json_answer, request_head
 from scaler.proxy.keys import Account, KeyRing
 from scaler.proxy.meter import InFlight, Meter
+from scaler.proxy.model_field import Body as Whole
 from scaler.proxy.model_field import asked, rewrite
 from scaler.proxy.routes import Objective, Route, RouteTable
 from scaler.proxy.upstream import Pool
@@ -255,7 +256,7 @@ class ClientConnection(asyncio.Protocol):
         silence = self._settings.response_timeout_seconds
         return kind(self, self._context.pool, record, http11=http11, silence_seconds=silence, retries=retries)
 
-    def send(self, exchange: Exchange, lines: bytes, body: Body) -> None:
+    def send(self, exchange: Exchange, lines: bytes, body: Whole) -> None:
         """Begin it, with these header lines of the request."""
         assert self._current is not None  # noqa: S101 (who sends has one)
         self._exchange = exchange
@@ -532,7 +533,7 @@ def _check_operation(head: RequestHead) -> None:
         raise Refusal("method_not_allowed", f"Not allowed here: {method}.", allow=", ".join(methods))
 
 
-def _routed(body: bytes | bytearray, context: Context) -> tuple[bytes | bytearray, Route]:
+def _routed(body: Whole, context: Context) -> tuple[Whole, Route]:
     """The body as it goes upstream, and the route it takes; raises `Refusal`."""
     name = asked(body)
     route = context.routes.find(name)

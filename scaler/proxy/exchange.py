@@ -73,7 +73,7 @@ class Exchange:
 
     __slots__ = (
         *("_again", "_client", "_connecting", "_framing", "_http11", "_keep_alive", "_outcome", "_pool", "_record", "_retries"),
-        *("_silence_seconds", "_upstream", "_write"),
+        *("_silence_seconds", "_upstream", "_write", "marks"),
     )
 
     def __init__(

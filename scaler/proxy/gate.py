@@ -129,7 +129,9 @@ class Gate:
     def in_doubt(self) -> bool:
         """Whether a probe is wanted: somebody waits, or the provider says that it is ready."""
         readiness = self.route.readiness
-        return not self.proven and (len(self._hold) > 0 or (readiness is not None and readiness.standing is Standing.READY))
+        if self.proven or readiness is None or not self.route.wake.probe:
+            return False
+        return len(self._hold) > 0 or readiness.standing is Standing.READY
 
     @property
     def capacity(self) -> float:
