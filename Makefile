@@ -29,7 +29,8 @@ demo: $(VENV)/.runtime
 
 test: lint
 	tests/setup.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not alone" --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m alone
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """The ``together`` command in environments that hold exactly what a lock names."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -18,6 +19,13 @@ def environment(version: str) -> Path:
     """Install what ``requirements/compat-together-VERSION.txt`` names; an environment built from the same file is used again."""
     requirements = ROOT / "requirements" / f"compat-together-{version}.txt"
     folder = ROOT / ".venvs" / f"together-{version}"
+    folder.parent.mkdir(exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:  # tests of other processes may want it, too
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _built(requirements, folder)
+
+
+def _built(requirements: Path, folder: Path) -> Path:
     wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
     marker = folder / "built-from"
     if marker.exists() and marker.read_text() == wanted:

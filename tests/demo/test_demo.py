@@ -12,6 +12,8 @@ import pytest
 
 from scaler.observability.client import NoAnswer, get_json
 
+pytestmark = pytest.mark.alone
+
 
 def demo(tmp_path: Path, *arguments: str, timeout: float = 240) -> tuple[dict[str, Any], str]:
     """Run ``scaler demo`` and return its figures and what it printed."""

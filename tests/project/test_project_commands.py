@@ -88,7 +88,8 @@ def test_test_is_everything_in_order(checkout: Path, run: Run) -> None:
         "mypy scaler tests",
         "lint-imports ",
         "setup ",
-        "python -m pytest",
+        "python -m pytest -m not alone --numprocesses auto --dist loadfile",
+        "python -m pytest -m alone",
     ]
 
 
@@ -99,7 +100,7 @@ def test_ci_is_test_in_earnest(checkout: Path, run: Run) -> None:
     result = run("sh", ".ci/run", PATH=f"{checkout / '.ci'}:{os.environ['PATH']}")
     assert result.returncode == 0, result.stderr
     assert "setup CI=true" in log(checkout)
-    assert log(checkout).splitlines()[-1] == "python -m pytest"
+    assert log(checkout).splitlines()[-1] == "python -m pytest -m alone"
 
 
 def test_an_old_python_is_named_and_nothing_is_done(checkout: Path, run: Run) -> None:
