@@ -261,9 +261,10 @@ class ClientConnection(asyncio.Protocol):
         assert self._current is not None  # noqa: S101 (who sends has one)
         self._exchange = exchange
         self._sending = len(body)
-        self._wait(Phase.ANSWER)
+        self._phase = Phase.ANSWER
         start = b"%b%bContent-Length: %d\r\n\r\n" % (self._context.request_starts[self._current.path], lines, len(body))
-        exchange.start(start, body)
+        if not exchange.start(start, body):
+            self._wait(Phase.ANSWER)
 
     # for the proxy
 
@@ -316,16 +317,13 @@ class ClientConnection(asyncio.Protocol):
         raw, rest = found
         try:
             head, length = request_head(raw)
-            self._check_url(head.target)
-            account = self._account(head)
-            _check_operation(head)
-            self._check_length(length)
-            self._check_room(length)
+            account = self._admit(head, length)
         except Refusal:
             self._bodiless = raw.startswith(b"HEAD ")
             raise
         if len(rest) >= length and not head.chunked:
-            self._count(length)
+            self._context.buffered += length
+            self._buffered += length
             self._completed(Request(head, rest[:length], account))
             return rest[length:]
         self._reading = Phase.BODY
@@ -361,6 +359,16 @@ class ClientConnection(asyncio.Protocol):
         self._queue.append(request)
         self._deaf = not request.head.keep_alive
 
+    def _admit(self, head: RequestHead, length: int) -> Account | None:
+        """Whose request this is; raises `Refusal` where its head alone forbids it."""
+        self._check_url(head.target)
+        account = self._account(head) if self._context.keys is not None else None
+        if head.method != b"POST" or head.path not in OPERATIONS:
+            _check_operation(head)
+        self._check_length(length)
+        self._check_room(length)
+        return account
+
     def _check_url(self, target: bytes) -> None:
         limit = self._settings.max_url_bytes
         if len(target) > limit:
@@ -371,11 +379,10 @@ class ClientConnection(asyncio.Protocol):
         if length > limit:
             raise Refusal("body_too_large", f"The request's body has more than {limit} bytes.")
 
-    def _check_seats(self, route: Route, in_flight: int) -> None:
-        """Whether the endpoint may have one more request in flight."""
-        if in_flight >= route.max_in_flight:
-            self._context.limits_hit["endpoint_in_flight"] += 1
-            raise Refusal("endpoint_saturated", f"{route.key} has {route.max_in_flight} requests in flight.", retry_after=1)
+    def _saturated(self, route: Route) -> Refusal:
+        """The endpoint has as many requests in flight as it may."""
+        self._context.limits_hit["endpoint_in_flight"] += 1
+        return Refusal("endpoint_saturated", f"{route.key} has {route.max_in_flight} requests in flight.", retry_after=1)
 
     def _check_room(self, length: int) -> None:
         """Whether all connections together may hold so much more."""
@@ -445,7 +452,6 @@ class ClientConnection(asyncio.Protocol):
                 self._dismiss(request)
             else:
                 self._answer(request)
-                self._recount()
         if self._phase is Phase.CLOSING:
             return
         phase = self._reading if self._current is None and not self.writing_paused else Phase.ANSWER
@@ -456,10 +462,11 @@ class ClientConnection(asyncio.Protocol):
         """Answer from here, or begin an exchange."""
         head, context = request.head, self._context
         self._current = head
-        self._wait(Phase.ANSWER)
+        self._phase = Phase.ANSWER
         if head.path == MODELS:
             context.meter.other.answered(200)
             self._say(200, b"", context.models)
+            self._recount()
             return
         meter = context.meter.other
         try:
@@ -468,7 +475,8 @@ class ClientConnection(asyncio.Protocol):
                 request.account.spend()
             body, route = _routed(request.body, context)
             meter = context.meter.route(route.key)
-            self._check_seats(route, meter.in_flight)
+            if meter.in_flight >= route.max_in_flight:
+                raise self._saturated(route)
             if head.wake or not context.gates[route.key].open:
                 Errand(self, head, body, route, gates=context.gates, routes=context.routes).run()
             else:
@@ -476,6 +484,8 @@ class ClientConnection(asyncio.Protocol):
         except Refusal as refusal:
             meter.answered(refusal.status)
             self._say(refusal.status, refusal.lines(), refusal.body())
+        if self._exchange is None or self._sending != len(request.body):
+            self._recount()
 
     def _say(self, status: int, lines: bytes, body: bytes) -> None:
         """A whole answer of our own."""
@@ -523,8 +533,6 @@ def _address(transport: asyncio.Transport) -> str:
 
 def _check_operation(head: RequestHead) -> None:
     """Whether there is such a path and method; raises `Refusal`."""
-    if head.method == b"POST" and head.path in OPERATIONS:
-        return
     methods = ("POST",) if head.path in OPERATIONS else ("GET", "HEAD") if head.path == MODELS else ()
     method = head.method.decode()
     if not methods:

@@ -16,6 +16,8 @@ from scaler.proxy.meter import InFlight
 from scaler.proxy.model_field import Body
 from scaler.proxy.upstream import Pool, UpstreamConnection
 
+_OUTCOMES = {2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
+
 
 class Client(Protocol):
     """What an exchange asks of the client's side."""
@@ -71,11 +73,6 @@ class RetryBudget:
 class Exchange:
     """Joins one client to one upstream connection for one request."""
 
-    __slots__ = (
-        *("_again", "_client", "_connecting", "_framing", "_http11", "_keep_alive", "_outcome", "_pool", "_record", "_retries"),
-        *("_silence_seconds", "_upstream", "_write", "marks"),
-    )
-
     def __init__(
         self, client: Client, pool: Pool, record: InFlight, *, http11: bool, silence_seconds: float, retries: RetryBudget | None = None
     ) -> None:
@@ -106,16 +103,17 @@ class Exchange:
         """Whether bytes of the request still wait here for the upstream."""
         return self._connecting is not None or (self._upstream is not None and self._upstream.unsent)
 
-    def start(self, head: bytes, body: Body) -> None:
-        """Send on an idle connection, or connect first."""
+    def start(self, head: bytes, body: Body) -> bool:
+        """Send on an idle connection, or connect first; returns whether it is sent."""
         upstream = self._pool.take()
         if self._retries is not None:
             self._retries.earn()
             self._again = (head, body) if upstream is not None else None
-        if upstream is not None:
-            self._send(upstream, head, body)
-        else:
+        if upstream is None:
             self._connecting = asyncio.get_running_loop().create_task(self._connect(head, body))
+            return False
+        self._send(upstream, head, body)
+        return True
 
     # from the client's side
 
@@ -191,7 +189,7 @@ class Exchange:
     def _begin(self, head: ResponseHead) -> bytes:
         """The head for the client. An answer of unknown length ends with the connection where the client knows no chunks."""
         self._again = None
-        self._outcome = f"{head.status // 100}xx"
+        self._outcome = _OUTCOMES[head.status // 100]
         self._record.head(head.status, streamed=head.streamed, readable=head.readable)
         framing = head.framing
         if framing is Framing.CHUNKED or framing is Framing.EOF:

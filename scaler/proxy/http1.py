@@ -39,8 +39,7 @@ _REQUEST_NOTED = _FRAMING | {b"host", b"expect", b"authorization", b"x-scaler-wa
 _REQUEST_DROPPED = _HOP_BY_HOP | {b"api-key", b"x-api-key", b"cookie", b"forwarded", b"x-real-ip", b"http2-settings"}
 _REQUEST_DROPPED_PREFIXES = (b"proxy-", b"x-forwarded-", b"x-scaler-")
 
-_RESPONSE_CONTENT = (b"content-type", b"content-encoding")
-_RESPONSE_NOTED = _FRAMING.union(_RESPONSE_CONTENT)
+_RESPONSE_NOTED = _FRAMING | {b"content-type", b"content-encoding"}
 _RESPONSE_DROPPED = _HOP_BY_HOP | {b"alt-svc", b"set-cookie", b"strict-transport-security"}
 """What speaks of the connection, or of the upstream's own origin, means nothing under ours."""
 _RESPONSE_DROPPED_PREFIXES = (b"proxy-", b"x-scaler-")
@@ -133,10 +132,10 @@ class HeadReader:
 
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
         """The head's lines and what follows it; None while it is not whole. Raises ValueError."""
-        if not self._seen and data[:1] != b"\r":
-            end = data.find(b"\r\n\r\n", 0, self._limit)
-            if end >= 0:
-                return data[:end], data[end + 4 :]
+        if not self._seen:
+            head, end, rest = data.partition(b"\r\n\r\n")
+            if end and 0 < len(head) <= self._limit - len(end) and not head.startswith(b"\r"):
+                return head, rest
         return self._collect(data)
 
     def _collect(self, data: bytes) -> tuple[bytes, bytes] | None:
@@ -186,7 +185,7 @@ def _sort(lines: list[bytes], known: _Lines) -> tuple[list[bytes], dict[bytes, b
             passed.append(text)
         elif fate:
             noted[fate] = noted[fate] + b"," + text if fate in noted else text
-    if b"connection" in noted:
+    if b"connection" in noted and noted[b"connection"] != b"keep-alive":
         listed = _tokens(noted[b"connection"])
         if not listed <= _PERSISTENCE:
             passed = [line for line in passed if line.partition(b":")[0].lower() not in listed]
@@ -195,11 +194,11 @@ def _sort(lines: list[bytes], known: _Lines) -> tuple[list[bytes], dict[bytes, b
 
 def _framing(noted: dict[bytes, bytes]) -> tuple[Framing, int]:
     """The one way in which a head frames its body, and its length; raises ValueError where it is not clear."""
-    length, coding = noted.get(b"content-length"), noted.get(b"transfer-encoding")
-    if coding is not None:
+    length = noted.get(b"content-length")
+    if b"transfer-encoding" in noted:
         if length is not None:
             raise ValueError("both Content-Length and Transfer-Encoding frame the body")
-        if coding.lower() != b"chunked":
+        if noted[b"transfer-encoding"].lower() != b"chunked":
             raise ValueError("the only transfer coding is chunked")
         return Framing.CHUNKED, 0
     if length is None:
@@ -319,28 +318,36 @@ def _status(line: bytes) -> tuple[bytes, int]:
     match = STATUS_LINE.fullmatch(line)
     if match is None:
         raise ValueError("its first line is malformed")
-    return match[1], int(match[2])
+    version, status = match[1], int(match[2])
+    if not 100 <= status <= 599:  # noqa: PLR2004 (the status classes)
+        raise ValueError(f"status {status}")
+    if version not in (b"1.1", b"1.0"):
+        raise ValueError(f"HTTP/{version.decode()}")
+    return version, status
+
+
+@lru_cache(maxsize=64)
+def _content(kind: bytes | None, coding: bytes | None) -> tuple[bytes, bool, bool]:
+    """Lines that say what the body is; whether it is server-sent events; whether it can be read as it is."""
+    named = ((b"content-type", kind), (b"content-encoding", coding))
+    lines = b"".join(b"%b: %b\r\n" % (name, value) for name, value in named if value is not None)
+    return lines, (kind or b"").lower().startswith(b"text/event-stream"), (coding or b"identity").lower() == b"identity"
 
 
 def response_head(raw: bytes) -> ResponseHead:
     """An answer's head from its lines; raises ValueError where it cannot be trusted."""
     first, *lines = raw.split(b"\r\n")
     version, status = _status(first)
-    if not 100 <= status <= 599:  # noqa: PLR2004 (the status classes)
-        raise ValueError(f"status {status}")
-    if version not in (b"1.1", b"1.0"):
-        raise ValueError(f"HTTP/{version.decode()}")
     passed, noted = _sort(lines, _response_lines)
-    passed += [b"%b: %b\r\n" % (name, noted[name]) for name in _RESPONSE_CONTENT if name in noted]
+    content, streamed, readable = _content(noted.get(b"content-type"), noted.get(b"content-encoding"))
     framing, length = _framing(noted)
     if status < 200 or status in (204, 304):  # noqa: PLR2004 (interim)
         framing, length = Framing.NONE, 0
     elif framing is Framing.NONE:
         framing = Framing.EOF
-    reusable = version == b"1.1" and framing is not Framing.EOF and b"close" not in _tokens(noted.get(b"connection", b""))
-    streamed = noted.get(b"content-type", b"").lower().startswith(b"text/event-stream")
-    readable = noted.get(b"content-encoding", b"identity").lower() == b"identity"
-    return ResponseHead(status, b"".join(passed), framing, length, reusable, streamed, readable)
+    closes = b"connection" in noted and b"close" in _tokens(noted[b"connection"])
+    reusable = version == b"1.1" and framing is not Framing.EOF and not closes
+    return ResponseHead(status, b"".join(passed) + content, framing, length, reusable, streamed, readable)
 
 
 def head_out(status: int, lines: bytes, framing: Framing, length: int, *, keep_alive: bool) -> bytes:

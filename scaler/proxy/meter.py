@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from scaler.proxy.routes import Objective
-from scaler.proxy.usage import Usage, UsageTap
+from scaler.proxy.usage import NO_USAGE, Usage, UsageTap
 
 OTHER = "other"
 """Key of what the proxy answered without a route: unknown models and paths, requests that are not HTTP, the list of models."""
@@ -130,7 +130,9 @@ class RouteMeter:
     def enter(self, objective: Objective, seat: Seat | None = None) -> "InFlight":
         """A request arrived, and waits for a connection. It gives the seat back when it ends."""
         now = self.monotonic()
-        self._advance(now, +1)
+        self._in_flight_seconds += self.in_flight * (now - self._changed)
+        self._changed = now
+        self.in_flight += 1
         self._arrivals += 1
         self._waiting += 1
         return InFlight(self, objective, now, seat)
@@ -158,7 +160,9 @@ class RouteMeter:
 
     def leave(self, now: float, outcome: str, usage: Usage) -> None:
         """A request ended, having cost this much."""
-        self._advance(now, -1)
+        self._in_flight_seconds += self.in_flight * (now - self._changed)
+        self._changed = now
+        self.in_flight -= 1
         self._completions[outcome] += 1
         self._input_tokens += usage.input_tokens
         self._output_tokens += usage.output_tokens
@@ -175,7 +179,8 @@ class RouteMeter:
     def read(self) -> Reading:
         """The figures of this moment."""
         now = self.monotonic()
-        self._advance(now, 0)
+        self._in_flight_seconds += self.in_flight * (now - self._changed)
+        self._changed = now
         return Reading(
             at=now,
             arrivals=self._arrivals,
@@ -192,11 +197,6 @@ class RouteMeter:
             input_tokens=self._input_tokens,
             output_tokens=self._output_tokens,
         )
-
-    def _advance(self, now: float, change: int) -> None:
-        self._in_flight_seconds += self.in_flight * (now - self._changed)
-        self._changed = now
-        self.in_flight += change
 
 
 class InFlight:
@@ -260,27 +260,28 @@ class InFlight:
         if self._seat is not None:
             self._seat.leave()
         self.sent()
-        now = self._route.monotonic()
-        usage = self._usage()
-        self._route.leave(now, outcome, usage)
+        route = self._route
+        now = route.monotonic()
+        usage = self._usage() if self._tap is not None else NO_USAGE
+        route.leave(now, outcome, usage)
         if outcome == "2xx":
             latency = now - self._entered
-            self._route.served(latency, self._tpot(usage.output_tokens), slow=self._slow(latency))
+            route.served(latency, self._tpot(usage.output_tokens) if self._streamed else None, slow=self._slow(latency))
 
     def _usage(self) -> Usage:
         """Tokens, as far as they can be known."""
         try:
-            return self._tap.usage() if self._tap is not None else Usage()
+            return self._tap.usage() if self._tap is not None else NO_USAGE
         except Exception:  # noqa: BLE001 (as in body)
             self._drop_tap()
-            return Usage()
+            return NO_USAGE
 
     def _drop_tap(self) -> None:
         self._tap = None
         self._route.tap_errors += 1
 
     def _tpot(self, tokens: int) -> float | None:
-        if not self._streamed or self._first is None or tokens < 2:  # noqa: PLR2004 (the first token has no predecessor)
+        if self._first is None or tokens < 2:  # noqa: PLR2004 (the first token has no predecessor)
             return None
         return (self._last - self._first) / (tokens - 1)
 
