@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from scaler.backtest import policies
+from scaler.backtest.demand import PEAK_REPLICAS
 from scaler.backtest.fluid_mode import Watch, play_fluid, runs_of
 from scaler.backtest.live import Native
 from scaler.backtest.options import Mode, Options, cold_starts_of, policies_of, seconds_of, without_repeats
@@ -33,7 +34,10 @@ def backtest(
     *,
     policy: Annotated[str, typer.Option(help=f"Names between commas, or all: {', '.join(policies.NAMES)}.")] = policies.OURS,
     cold_start: Annotated[str, typer.Option(help="Seconds from a start to service, several between commas.")] = "60,180,600",
-    peak_replicas: Annotated[float, typer.Option(help="Scale the trace so that its peak keeps so many replicas busy.")] = 12.0,
+    peak_replicas: Annotated[
+        float | None,
+        typer.Option(help=f"Scale the peak to so many busy replicas; default: {PEAK_REPLICAS:g}, a store as it is."),
+    ] = None,
     max_replicas: Annotated[int, typer.Option(help="Never more replicas than this.")] = 24,
     objective: Annotated[float, typer.Option(help="Share of work that should be on time.")] = 0.99,
     warm_up: Annotated[str | None, typer.Option(help=f"History that is played but not scored; default: {WARM_UP_TEXT}.")] = None,
@@ -44,6 +48,7 @@ def backtest(
     tune: Annotated[bool, typer.Option("--tune", help="Show each baseline with the best target in hindsight, too.")] = False,
     native: Annotated[Native, typer.Option(help="What is between scaler's bounds.")] = "pinned",
     burst_replicas: Annotated[int, typer.Option(help="How far above its own count scaler's upper bound is.")] = 0,
+    from_store: Annotated[bool, typer.Option("--from-store", help="TRACE is a store of the daemon: replay what it recorded.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows here.")] = None,
     schedule: Annotated[Path | None, typer.Option(help="Write the replicas wanted here: t_seconds,desired, a row per change.")] = None,
 ) -> None:
@@ -62,6 +67,7 @@ def backtest(
         burst_replicas=burst_replicas,
         mode=mode,
         begin_seconds=seconds_of(begin, "--begin"),
+        from_store=from_store,
         length_seconds=seconds_of(length, "--for") if length else math.inf,
     )
     played = play(options)

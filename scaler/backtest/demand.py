@@ -1,7 +1,7 @@
 """From a trace to demand: how many replicas its work would keep busy, step by step."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ INPUT_TOKEN_SECONDS = 0.0001
 """Work of an input token."""
 PEAK_PERCENTILE = 99.9
 """The percentile of 1-minute means that counts as the peak."""
+PEAK_REPLICAS = 12.0
+"""Where the peak of a trace is scaled to when nothing else is asked for."""
 MAX_DAYS = 3660
 """A longer trace is refused."""
 
@@ -26,6 +28,9 @@ _MINUTE_STEPS = 6
 
 Demand = NDArray[np.float64]
 """Replicas kept busy by what arrives, one figure per step of `STEP_SECONDS`."""
+
+Steps = NDArray[np.bool_]
+"""Whether a step was seen, one answer per step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,8 @@ class Traffic:
     requests:      arrivals of the step
     input_tokens, output_tokens: of these requests
     scale:         what the trace's own figures were multiplied by
+    known:         whether the step was seen; None = all were. What was not seen has no demand, and its cost does not count
+    origin:        Unix seconds of the first step; 0 where nobody knows
     """
 
     demand: Demand
@@ -43,14 +50,38 @@ class Traffic:
     input_tokens: Demand
     output_tokens: Demand
     scale: float = 1.0
+    known: Steps | None = None
+    origin: float = 0.0
 
     @property
     def days(self) -> float:
         """Length in days."""
         return self.demand.size * STEP_SECONDS / _DAY_SECONDS
 
+    def known_days(self, warm_up_seconds: float) -> float:
+        """Length of what was seen after the warm-up, in days."""
+        first = math.ceil(warm_up_seconds / STEP_SECONDS)
+        steps = max(0, self.demand.size - first) if self.known is None else int(self.known[first:].sum())
+        return steps * STEP_SECONDS / _DAY_SECONDS
 
-def traffic_of(trace: Trace, *, peak_replicas: float = 12.0) -> Traffic:
+    def scaled(self, peak_replicas: float) -> "Traffic":
+        """The same with its peak, the `PEAK_PERCENTILE` of minutes, at ``peak_replicas``. Raises `ValueError` if it is zero."""
+        by = peak_replicas / peak_of(self.demand)
+        return replace(
+            self,
+            demand=self.demand * by,
+            requests=self.requests * by,
+            input_tokens=self.input_tokens * by,
+            output_tokens=self.output_tokens * by,
+            scale=self.scale * by,
+        )
+
+    def sees(self, step: int) -> bool:
+        """Whether ``step`` was seen."""
+        return self.known is None or bool(self.known[step])
+
+
+def traffic_of(trace: Trace, *, peak_replicas: float = PEAK_REPLICAS) -> Traffic:
     """``trace`` from its origin (second 0) to the end of its last bucket, scaled so that its demand has its peak at ``peak_replicas``.
 
     What a bucket holds spreads evenly over its width; what is missing is zero. The peak is the `PEAK_PERCENTILE` of the means of whole
@@ -67,11 +98,10 @@ def traffic_of(trace: Trace, *, peak_replicas: float = 12.0) -> Traffic:
     )
     weights = (REQUEST_SECONDS, INPUT_TOKEN_SECONDS, OUTPUT_TOKEN_SECONDS)
     work, requests, inputs, outputs = (spread(trace, amounts) for amounts in (columns @ weights, *columns.T))
-    scale = peak_replicas / peak_of(work / STEP_SECONDS)
-    return Traffic(work / STEP_SECONDS * scale, requests * scale, inputs * scale, outputs * scale, scale)
+    return Traffic(work / STEP_SECONDS, requests, inputs, outputs).scaled(peak_replicas)
 
 
-def demand_series(trace: Trace, *, peak_replicas: float = 12.0) -> Demand:
+def demand_series(trace: Trace, *, peak_replicas: float = PEAK_REPLICAS) -> Demand:
     """The demand alone of `traffic_of`."""
     return traffic_of(trace, peak_replicas=peak_replicas).demand
 

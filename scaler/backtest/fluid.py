@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scaler.backtest.demand import STEP_SECONDS, Demand
+from scaler.backtest.demand import STEP_SECONDS, Demand, Steps
 from scaler.backtest.windows import window_max
 
 ON_TIME_SECONDS = 2.0
@@ -131,15 +131,15 @@ class Score:
     schedule: Schedule
 
 
-def run(demand: Demand, control: Policy | Schedule, rules: Rules) -> Score:
-    """Score a policy in closed loop, or a schedule made beforehand.
+def run(demand: Demand, control: Policy | Schedule, rules: Rules, known: Steps | None = None) -> Score:
+    """Score a policy in closed loop, or a schedule made beforehand; only steps that are ``known`` cost anything (None: all are).
 
     Raises `ValueError` if the schedule is not as long as the demand, or nothing is left after the warm-up.
     """
     schedule = play(demand, control, rules) if callable(control) else np.clip(control, rules.min_replicas, rules.max_replicas)
     if not schedule.size == demand.size > rules.warm_up_steps:
         raise ValueError(f"expected {demand.size} steps, more than {rules.warm_up_steps} of warm-up, got {schedule.size}")
-    return _score(demand, schedule, flow(demand, schedule, rules), rules)
+    return _score(demand, schedule, flow(demand, schedule, rules), rules, known)
 
 
 class Lane:
@@ -248,8 +248,9 @@ def _on_time_share(demand: Demand, ready: Schedule, begin: Demand, seconds: floa
     return np.where(growth > 0, crossing * level, np.where(growth < 0, np.where(room >= 0, 1.0, 1.0 - crossing), level))
 
 
-def _score(demand: Demand, schedule: Schedule, went: Flow, rules: Rules) -> Score:
+def _score(demand: Demand, schedule: Schedule, went: Flow, rules: Rules, known: Steps | None) -> Score:
     first = rules.warm_up_steps
+    billed = schedule if known is None else schedule * known
     work, on_time = demand[first:] * STEP_SECONDS, went.on_time[first:]
     hours = np.arange(0, work.size, _HOUR_STEPS)
     hourly_work, hourly_on_time = np.add.reduceat(work, hours), np.add.reduceat(on_time, hours)
@@ -257,7 +258,7 @@ def _score(demand: Demand, schedule: Schedule, went: Flow, rules: Rules) -> Scor
     total = float(work.sum())
     changes = np.diff(schedule, prepend=rules.min_replicas)
     return Score(
-        cost_replica_minutes=float(schedule[first:].sum()) * STEP_SECONDS / 60,
+        cost_replica_minutes=float(billed[first:].sum()) * STEP_SECONDS / 60,
         attainment=float(on_time.sum()) / total if total > 0 else 1.0,
         actions=int(np.count_nonzero(changes[first:])),
         worst_hour=float(shares.min()),

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scaler.backtest.demand import STEP_SECONDS, Demand, Traffic, traffic_of
+from scaler.backtest.demand import PEAK_REPLICAS, STEP_SECONDS, Demand, Traffic, peak_of, traffic_of
 from scaler.backtest.fluid import Rules, Score, flow
+from scaler.backtest.journal import read_store
 from scaler.backtest.options import BadUsage, Options, trace_name
 from scaler.backtest.policies import CLAIRVOYANT, OURS, TUNED, TUNING_STEPS, Case, Progress, score, tuned
 from scaler.backtest.rows import Played, Result, Row, changes_of
@@ -20,18 +21,23 @@ Watch = Callable[[str, int], Progress]
 
 
 def play_fluid(path: Path, options: Options, watch: Watch) -> Iterator[Played]:
-    """Play one trace at each cold start with each policy. Raises `TraceError` or `BadUsage`."""
-    traffic = read_traffic(path, options)
-    for cold_start in options.cold_starts:
-        rules = Rules(cold_start, max_replicas=options.max_replicas, warm_up_seconds=options.warm_up_seconds)
-        case = Case(traffic, rules, options.peak_replicas, options.objective, options.native, options.burst_replicas)
-        for name in options.policies:
-            where = f"{trace_name(path)} at {cold_start:g} s"
-            outcome = score(name, case, watch(f"{where}: {name}", 1))
-            yield played(trace_name(path), name, case, outcome, options.price)
-            if options.tune and name not in (OURS, *CLAIRVOYANT):
-                outcome, factor = tuned(name, case, watch(f"{where}: {name}, tuned", TUNING_STEPS + 1))
-                yield played(trace_name(path), name + TUNED, case, outcome, options.price, factor=factor)
+    """Play one file at each cold start with each policy. Raises `TraceError` or `BadUsage`."""
+    for trace, traffic in read_traffic(path, options):
+        for cold_start in options.cold_starts:
+            rules = Rules(cold_start, max_replicas=options.max_replicas, warm_up_seconds=options.warm_up_seconds)
+            peak = options.peak_replicas or peak_of(traffic.demand)
+            case = Case(traffic, rules, peak, options.objective, options.native, options.burst_replicas)
+            yield from _play_case(trace, case, options, watch)
+
+
+def _play_case(trace: str, case: Case, options: Options, watch: Watch) -> Iterator[Played]:
+    where = f"{trace} at {case.rules.cold_start_seconds:g} s"
+    for name in options.policies:
+        outcome = score(name, case, watch(f"{where}: {name}", 1))
+        yield played(trace, name, case, outcome, options.price)
+        if options.tune and name not in (OURS, *CLAIRVOYANT):
+            outcome, factor = tuned(name, case, watch(f"{where}: {name}, tuned", TUNING_STEPS + 1))
+            yield played(trace, name + TUNED, case, outcome, options.price, factor=factor)
 
 
 def runs_of(options: Options) -> int:
@@ -40,18 +46,31 @@ def runs_of(options: Options) -> int:
     return len(options.cold_starts) * (len(options.policies) + options.tune * baselines * (TUNING_STEPS + 1))
 
 
-def read_traffic(path: Path, options: Options) -> Traffic:
-    """The trace as traffic, longer than the warm-up. Raises `TraceError` or `BadUsage`."""
+def read_traffic(path: Path, options: Options) -> Iterator[tuple[str, Traffic]]:
+    """A trace, or the endpoints of a store, by name; all longer than the warm-up. Raises `TraceError` or `BadUsage`."""
+    name = trace_name(path)
     try:
-        traffic = traffic_of(read_trace(path), peak_replicas=options.peak_replicas)
-    except TraceError:
+        if options.from_store:
+            found = {f"{name}:{key}": traffic for key, traffic in read_store(path).items()}
+            found = {key: one.scaled(options.peak_replicas) if options.peak_replicas else one for key, one in found.items()}
+        else:
+            found = {name: traffic_of(read_trace(path), peak_replicas=options.peak_replicas or PEAK_REPLICAS)}
+    except (TraceError, BadUsage):
         raise
     except ValueError as error:
         raise BadUsage(f"{path}: {error}") from error
-    if traffic.days * DAY_SECONDS <= options.warm_up_seconds:
-        warm_up = options.warm_up_seconds / DAY_SECONDS
+    for key, traffic in found.items():
+        _require_scored(path, traffic, options)
+        yield key, traffic
+
+
+def _require_scored(path: Path, traffic: Traffic, options: Options) -> None:
+    """Something must be left after the warm-up."""
+    warm_up = options.warm_up_seconds / DAY_SECONDS
+    if traffic.days <= warm_up:
         raise BadUsage(f"{path}: expected more days than the {warm_up:g} of warm-up, got {traffic.days:.3g}; --warm-up can be less")
-    return traffic
+    if not traffic.known_days(options.warm_up_seconds):
+        raise BadUsage(f"{path}: expected something known after the {warm_up:g} days of warm-up; --warm-up can be less")
 
 
 def played(trace: str, policy: str, case: Case, outcome: Score, price: float, *, factor: float | None = None) -> Played:
@@ -59,7 +78,7 @@ def played(trace: str, policy: str, case: Case, outcome: Score, price: float, *,
     demand = case.traffic.demand
     went = flow(demand, outcome.schedule, case.rules)
     late = demand - went.on_time / STEP_SECONDS
-    days = case.traffic.days - case.rules.warm_up_steps * STEP_SECONDS / DAY_SECONDS
+    days = case.traffic.known_days(case.rules.warm_up_seconds)
     row = Row(
         trace=trace,
         client=None,

@@ -11,7 +11,7 @@ import numpy as np
 
 from scaler.backtest.demand import STEP_SECONDS, Demand, Traffic
 from scaler.backtest.fluid import ON_TIME_SECONDS, Rules, Seen
-from scaler.model import Bounds, Endpoint, EndpointState, Inputs, Known, Observation, Sample
+from scaler.model import Bounds, Endpoint, EndpointState, Inputs, Known, Observation, Sample, Unknown
 from scaler.policy import Memory, step
 from scaler.settings import EndpointSettings, NativeAutoscalerSettings, PolicySettings, ReplicaSettings
 from scaler.world.autoscaler import NativeAutoscaler, Scaling
@@ -40,6 +40,7 @@ class Live:
         """Knows nothing yet; ``traffic`` is read only as far as it has come."""
         self._settings = settings
         self._meter = Meter(traffic, settings.policy.target_concurrency)
+        self._origin = traffic.origin
         self._tells = native != "v1"
         self._between = None if native == "pinned" else Between(NativeAutoscalerSettings())
         self._memory = Memory()
@@ -51,7 +52,7 @@ class Live:
         endpoint = Known(self._endpoint(seen), KEY, seen.now)
         if sample is None:
             return seen.ready + seen.starting
-        decision, self._memory = step(KEY, self._settings, Inputs(sample, endpoint, seen.now, seen.now), self._memory)
+        decision, self._memory = step(KEY, self._settings, Inputs(sample, endpoint, seen.now, self._origin + seen.now), self._memory)
         if not decision.hold:
             self._bounds = decision.bounds
         if self._between is None:
@@ -79,6 +80,7 @@ class Meter:
     def __init__(self, traffic: Traffic, per_replica: float) -> None:
         """``per_replica``: requests in flight that are a replica's worth of work."""
         self._per_replica = per_replica
+        self._sees = traffic.sees
         self._counts = [_whole(column).tolist() for column in (traffic.requests, traffic.input_tokens, traffic.output_tokens)]
 
     def in_flight(self, seen: Seen) -> float:
@@ -90,6 +92,8 @@ class Meter:
         number = round(seen.now / STEP_SECONDS) - 1
         if number < 0:
             return None
+        if not self._sees(number):
+            return Unknown("the journal has a gap", seen.now)
         requests, inputs, outputs = (counts[number] for counts in self._counts)
         in_flight = self.in_flight(seen)
         wait = seen.backlog / seen.ready

@@ -28,19 +28,21 @@ class Options:
     """A backtest. Raises `BadUsage` where the figures contradict each other.
 
     cold_starts:     seconds
+    peak_replicas:   what the peak is scaled to; None: `PEAK_REPLICAS`, and what a store has recorded as it was
     warm_up_seconds: history that is played but not scored
     objective:       share of work that should be on time; what the oracle and tuned targets have to attain
     price:           dollars of a replica for an hour
     tune:            whether each baseline is also shown with the target that would have been best
     native, burst_replicas: what stands between scaler's bounds, and how far apart these are
     begin_seconds, length_seconds: of request mode, what part of a trace is played
+    from_store:      whether ``traces`` are stores of the daemon
     warm_share:      share of calls that should find their endpoint awake, where it may sleep
     """
 
     traces: tuple[Path, ...]
     policies: tuple[str, ...] = (OURS,)
     cold_starts: tuple[float, ...] = (60.0, 180.0, 600.0)
-    peak_replicas: float = 12.0
+    peak_replicas: float | None = None
     max_replicas: int = 24
     objective: float = 0.99
     warm_up_seconds: float = 7 * 86400.0
@@ -51,17 +53,21 @@ class Options:
     mode: Mode = "fluid"
     begin_seconds: float = 0.0
     length_seconds: float = math.inf
+    from_store: bool = False
     warm_share: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be played."""
-        _require(0 < self.peak_replicas < math.inf, "--peak-replicas", "a positive number", self.peak_replicas)
+        _require(
+            self.peak_replicas is None or 0 < self.peak_replicas < math.inf, "--peak-replicas", "a positive number", self.peak_replicas
+        )
         _require(1 <= self.max_replicas < MOST_REPLICAS, "--max-replicas", f"a number from 1 to {MOST_REPLICAS - 1}", self.max_replicas)
         _require(0 < self.objective < 1, "--objective", "a share between 0 and 1", self.objective)
         _require(0 <= self.price < math.inf, "--price", "dollars, not negative", self.price)
         _require(self.burst_replicas >= 0, "--burst-replicas", "0 or more", self.burst_replicas)
         _require(self.warm_share is None or 0 < self.warm_share < 1, "--warm-share", "a share between 0 and 1", self.warm_share)
         _require(not (self.tune and self.mode == "requests"), "--tune", "--mode fluid", "--mode requests")
+        _require(not (self.from_store and self.mode == "requests"), "--from-store", "--mode fluid", "--mode requests")
         names = [trace_name(path) for path in self.traces]
         _require(len(set(names)) == len(names), "TRACE", "files of different names", ", ".join(names))
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from scaler.backtest.demand import Traffic
-from scaler.backtest.fluid import Policy, Rules, Score, Seen, run
+from scaler.backtest.demand import PEAK_REPLICAS, STEP_SECONDS, Traffic
+from scaler.backtest.fluid import Policy, Rules, Schedule, Score, Seen, run
 from scaler.backtest.foreign import foreign
 from scaler.backtest.live import Live, Native, settings_of
 from scaler.backtest.oracle import oracle, perfect_forecast, static
@@ -19,9 +19,9 @@ NAMES = (OURS, *BASELINES, *CLAIRVOYANT)
 TUNED = "_tuned"
 """Ending of the name of a baseline whose target was chosen in hindsight."""
 
-FACTORS = (0.1, 100.0)
+FACTORS = (0.25, 8.0)
 """Range of the factor on a baseline's default target."""
-TUNING_STEPS = 10
+TUNING_STEPS = 8
 """Halvings of the range, in logarithms: the factor is then known to 1 %."""
 _DAY_SECONDS = 86400.0
 
@@ -43,7 +43,7 @@ class Case:
 
     traffic: Traffic
     rules: Rules
-    peak_replicas: float = 12.0
+    peak_replicas: float = PEAK_REPLICAS
     objective: float = 0.99
     native: Native = "pinned"
     burst_replicas: int = 0
@@ -51,7 +51,11 @@ class Case:
     @cached_property
     def best(self) -> Score:
         """The oracle."""
-        return oracle(self.traffic.demand, self.rules, goal=self.objective)
+        return self.judge(oracle(self.traffic.demand, self.rules, goal=self.objective).schedule)
+
+    def judge(self, control: Policy | Schedule) -> Score:
+        """The score of a policy or of a schedule."""
+        return run(self.traffic.demand, control, self.rules, self.traffic.known)
 
 
 def score(name: str, case: Case, progress: Progress = unwatched) -> Score:
@@ -60,12 +64,12 @@ def score(name: str, case: Case, progress: Progress = unwatched) -> Score:
         case "oracle":
             return case.best
         case "perfect":
-            return perfect_forecast(case.traffic.demand, case.rules, goal=case.objective)
+            return case.judge(perfect_forecast(case.traffic.demand, case.rules, goal=case.objective).schedule)
         case "scaler":
             settings = settings_of(case.rules, burst_replicas=case.burst_replicas)
             return _play(Live(case.traffic, settings, case.native), case, progress)
         case _:
-            return _play(foreign(name, case.rules, case.peak_replicas), case, progress)
+            return _play(_baseline(name, case), case, progress)
 
 
 def tuned(name: str, case: Case, progress: Progress = unwatched) -> tuple[Score, float | None]:
@@ -75,11 +79,11 @@ def tuned(name: str, case: Case, progress: Progress = unwatched) -> tuple[Score,
     lowest. A constant count has none: it is the smallest that attains.
     """
     if name == "static":
-        return static(case.traffic.demand, case.rules, goal=case.objective), None
+        return case.judge(static(case.traffic.demand, case.rules, goal=case.objective).schedule), None
     low, high = FACTORS
 
     def at(factor: float) -> tuple[Score, float]:
-        return _play(foreign(name, case.rules, case.peak_replicas, factor=factor), case, progress), factor
+        return _play(_baseline(name, case, factor), case, progress), factor
 
     best = at(low)
     if best[0].attainment < case.objective:
@@ -94,6 +98,19 @@ def tuned(name: str, case: Case, progress: Progress = unwatched) -> tuple[Score,
     return best
 
 
+def _baseline(name: str, case: Case, factor: float = 1.0) -> Policy:
+    """A baseline that keeps what it has while nothing is known."""
+    policy, sees = foreign(name, case.rules, case.peak_replicas, factor=factor), case.traffic.sees
+    if case.traffic.known is None:
+        return policy
+
+    def patient(seen: Seen) -> int:
+        unseen = seen.now and not sees(round(seen.now / STEP_SECONDS) - 1)
+        return seen.ready + seen.starting if unseen else policy(seen)
+
+    return patient
+
+
 def _play(policy: Policy, case: Case, progress: Progress) -> Score:
     """In closed loop; ``progress`` hears of each day."""
     share = 1.0 / max(1.0, case.traffic.days)
@@ -103,4 +120,4 @@ def _play(policy: Policy, case: Case, progress: Progress) -> Score:
             progress(share)
         return policy(seen)
 
-    return run(case.traffic.demand, watched, case.rules)
+    return case.judge(watched)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from scaler.backtest.crowd import Fate
-from scaler.backtest.demand import STEP_SECONDS, peak_of, spread
+from scaler.backtest.demand import PEAK_REPLICAS, STEP_SECONDS, peak_of, spread
 from scaler.backtest.fluid import Rules
 from scaler.backtest.fluid_mode import Watch
 from scaler.backtest.options import BadUsage, Options, trace_name
@@ -53,14 +53,15 @@ def hours_of(trace: Trace, rules: Rules, options: Options) -> Hours:
     if not any(bucket.requests for bucket in window.buckets):
         raise ValueError(f"expected requests from {begin:g} to {begin + seconds:g} s")
     work = np.array([bucket.requests * work_of(bucket.mean_input, bucket.mean_output) for bucket in window.buckets])
-    share = min(1.0, options.peak_replicas / peak_of(spread(window, work) / STEP_SECONDS))
+    peak = options.peak_replicas or PEAK_REPLICAS
+    share = min(1.0, peak / peak_of(spread(window, work) / STEP_SECONDS))
     requests = round(share * sum(bucket.requests for bucket in window.buckets))
     if requests > MAX_REQUESTS:
         raise ValueError(f"expected no more than {MAX_REQUESTS:,} requests, got {requests:,}: see --for")
     kept = arrivals(window, seconds=seconds, requests=requests, seed=SEED)
     if not any(one.at >= rules.warm_up_seconds for one in kept):
         raise ValueError("expected requests after the warm-up")
-    return Hours(kept, seconds, rules, options.peak_replicas, options.objective, options.native, options.burst_replicas, SEED)
+    return Hours(kept, seconds, rules, peak, options.objective, options.native, options.burst_replicas, SEED)
 
 
 def _shifted(trace: Trace, begin: float, seconds: float) -> Iterator[Bucket]:

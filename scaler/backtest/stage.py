@@ -18,7 +18,7 @@ import numpy as np
 from scaler.actuator import Actuator
 from scaler.backtest.clerk import Clerk
 from scaler.backtest.crowd import Crowd, Fate
-from scaler.backtest.demand import STEP_SECONDS, Demand
+from scaler.backtest.demand import PEAK_REPLICAS, STEP_SECONDS, Demand
 from scaler.backtest.fluid import ON_TIME_SECONDS, Rules, Schedule
 from scaler.backtest.foreign import autoscaler
 from scaler.backtest.live import KEY, Native
@@ -77,7 +77,7 @@ class Hours:
     arrivals: Sequence[Arrival]
     seconds: float
     rules: Rules
-    peak_replicas: float = 12.0
+    peak_replicas: float = PEAK_REPLICAS
     objective: float = 0.99
     native: Native = "pinned"
     burst_replicas: int = 0
@@ -125,8 +125,9 @@ def play(name: str, hours: Hours, progress: Progress) -> Outcome:
 class Stage:
     """One run: the platform, the crowd, a clock, and somebody who decides."""
 
-    def __init__(self, name: str, hours: Hours) -> None:
-        """Everything at second 0, with the minimum of replicas ready."""
+    def __init__(self, name: str, hours: Hours, folder: Path | None = None) -> None:
+        """Everything at second 0, with the minimum of replicas ready. ``folder``: where the store is kept; None: nowhere."""
+        self.folder = folder
         self.name = name
         self.hours = hours
         self.clock = VirtualClock()
@@ -186,7 +187,7 @@ class Stage:
 
     async def _scaler(self, stack: AsyncExitStack) -> Decide:
         """The live loop: controller, store, actuator."""
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scaler-backtest-")))
+        folder = self.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scaler-backtest-")))
         store = await SqliteStore.open(folder / "scaler.db", self.clock.now())
         stack.push_async_callback(store.close)
         endpoint = settings_of(self.hours, self.objective)

@@ -157,6 +157,12 @@ def read_journal(path: Path, endpoint: str) -> Iterator[DecisionRecord]:
         raise StoreError(_fault(error), f"{path}: {error}") from error
 
 
+def journalled(path: Path) -> list[str]:
+    """Keys of the endpoints that the journal has decisions of, sorted; for another process, read-only, blocking. Raises `StoreError`."""
+    with visit(path) as connection:
+        return [key for (key,) in connection.execute("SELECT DISTINCT endpoint FROM decisions ORDER BY endpoint")]
+
+
 @contextmanager
 def visit(path: Path, *, write: bool = False) -> Iterator[sqlite3.Connection]:
     """The file for a moment, for another process while the daemon runs or does not; one transaction, blocking. Raises `StoreError`."""

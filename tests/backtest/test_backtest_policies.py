@@ -84,7 +84,7 @@ def test_tuning_finds_the_boldest_target_that_attains() -> None:
 
 def test_where_no_target_attains_the_most_cautious_is_shown() -> None:
     case = Case(traffic(*[9.0] * 60), RULES, peak_replicas=9.0)
-    assert tuned("hpa", case)[1] == pytest.approx(0.1)
+    assert tuned("hpa", case)[1] == pytest.approx(0.25)
 
 
 def test_the_meter_counts_whole_requests_and_loses_none() -> None:
