@@ -236,6 +236,7 @@ class Inputs:
     stopped_by_us: of an endpoint that is stopped: whether the last thing that we did to it was to stop it; None if nobody knows
     windows:       schedules, events and overrides in force, and those that begin soon
     calls:         requests that the request path had to hold, divert or refuse because the endpoint sleeps, and that still count
+    starts:        starts of replicas that the provider has on record, in a tick in which it was asked for them
     """
 
     sample: Observation[Sample]
@@ -245,6 +246,7 @@ class Inputs:
     stopped_by_us: bool | None = None
     windows: tuple[Window, ...] = ()
     calls: int = 0
+    starts: tuple[Start, ...] = ()
 
 
 class ReasonCode(StrEnum):

@@ -47,7 +47,7 @@ def _route(key: str, name: str, settings: EndpointSettings, readiness: Readiness
 
 def _max_in_flight(settings: EndpointSettings) -> int:
     """As configured, or far above what a busy endpoint needs: the limit is there for what the others need."""
-    planned = settings.max_replicas * settings.policy.target_concurrency
+    planned = settings.max_replicas * settings.policy.per_replica
     return settings.traffic.max_in_flight or max(MAX_IN_FLIGHT, round(4 * planned))
 
 
@@ -64,7 +64,7 @@ def readiness_of(
     ready = fleet.ready if fleet is not None else 0
     if standing is Standing.READY and not ready and fleet is not None and fleet.starting:
         standing = Standing.WAKING  # all of its replicas are on their way
-    capacity = settings.policy.target_concurrency * max(1, ready)
+    capacity = settings.policy.per_replica * max(1, ready)
     if standing is Standing.READY:
         return Readiness(standing, now, capacity)
     since = before.since if before is not None and before.standing is standing else now

@@ -77,6 +77,8 @@ Zone = Annotated[str, AfterValidator(_zone)]
 """Name of a time zone in the IANA database."""
 Cron = Annotated[str, Field(max_length=200), AfterValidator(_cron)]
 """Five cron fields in wall time, with names of months and weekdays, ``L`` and ``#``."""
+DEFAULT_CONCURRENCY = 8.0
+"""Requests in flight that a replica is taken to serve well until it is known."""
 V2_TIMEOUTS = range(30, 1441)
 """Minutes of inactivity that Together v2 can be told to wait, beside 0 for ever."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
@@ -274,8 +276,8 @@ class ObjectiveSettings(Section):
 class PolicySettings(Section):
     """How traffic becomes replicas."""
 
-    target_concurrency: Positive = 8.0
-    """Requests in flight that one replica serves well (Together's own default target is 8)."""
+    target_concurrency: Positive | Literal["auto"] = "auto"
+    """Requests in flight that one replica serves well; auto: learned from traffic, 8 (Together's own default) until it is known."""
     target_utilization: Annotated[float, Field(gt=0, le=1)] = 0.7
     """Share of that to plan with; the rest is headroom for the time a start takes."""
     stable_window_seconds: Positive = 60.0
@@ -293,9 +295,14 @@ class PolicySettings(Section):
     max_step_down: Annotated[int, Field(gt=0)] = 1
     """Most replicas taken away at once."""
     cold_start_seconds: Positive = 300.0
-    """Time from an update to a serving replica, where the provider does not tell how many are ready."""
+    """Time from an update to a serving replica to plan with until starts were seen; from then on it is learned."""
     burst_replicas: Annotated[int, Field(ge=0)] = 0
     """How many replicas above our own count the platform's autoscaler may add; 0 pins min = max."""
+
+    @property
+    def per_replica(self) -> float:
+        """``target_concurrency`` as a number."""
+        return DEFAULT_CONCURRENCY if self.target_concurrency == "auto" else self.target_concurrency
 
     @model_validator(mode="after")
     def _windows_nest(self) -> Self:

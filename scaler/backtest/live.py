@@ -1,7 +1,7 @@
 """The live policy in the fluid model: the step the controller makes, on samples that the model's traffic would leave in a meter.
 
 What reaches the policy is what it would see beside a real endpoint: arrivals, requests in flight, times, tokens, and what the provider
-says. A replica's worth of work is `PolicySettings.target_concurrency` requests in flight, so latency follows from Little's law.
+says. A replica's worth of work is `PolicySettings.per_replica` requests in flight, so latency follows from Little's law.
 """
 
 import math
@@ -13,7 +13,7 @@ from scaler.backtest.demand import STEP_SECONDS, Demand, Traffic
 from scaler.backtest.fluid import ON_TIME_SECONDS, Rules, Seen
 from scaler.model import Bounds, Endpoint, EndpointState, Inputs, Known, Observation, Sample, Unknown
 from scaler.policy import Memory, step
-from scaler.settings import EndpointSettings, NativeAutoscalerSettings, PolicySettings, ReplicaSettings
+from scaler.settings import DEFAULT_CONCURRENCY, EndpointSettings, NativeAutoscalerSettings, PolicySettings, ReplicaSettings
 from scaler.world.autoscaler import NativeAutoscaler, Scaling
 
 KEY = "backtest"
@@ -28,8 +28,10 @@ With v1 the provider does not tell how many replicas are ready, otherwise it doe
 
 
 def settings_of(rules: Rules, *, burst_replicas: int = 0) -> EndpointSettings:
-    """An endpoint with the defaults that ship; the cold start is known, as it would be after the first few."""
-    policy = PolicySettings(cold_start_seconds=rules.cold_start_seconds, burst_replicas=burst_replicas)
+    """An endpoint with the defaults that ship; capacity and cold start are known, as they would be after the first days."""
+    policy = PolicySettings(
+        target_concurrency=DEFAULT_CONCURRENCY, cold_start_seconds=rules.cold_start_seconds, burst_replicas=burst_replicas
+    )
     return EndpointSettings(id=KEY, min_replicas=rules.min_replicas, max_replicas=rules.max_replicas, policy=policy)
 
 
@@ -39,7 +41,7 @@ class Live:
     def __init__(self, traffic: Traffic, settings: EndpointSettings, native: Native = "pinned") -> None:
         """Knows nothing yet; ``traffic`` is read only as far as it has come."""
         self._settings = settings
-        self._meter = Meter(traffic, settings.policy.target_concurrency)
+        self._meter = Meter(traffic, settings.policy.per_replica)
         self._origin = traffic.origin
         self._tells = native != "v1"
         self._between = None if native == "pinned" else Between(NativeAutoscalerSettings())

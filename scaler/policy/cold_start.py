@@ -90,7 +90,8 @@ def observe(state: ColdStart, seen: Observation[Endpoint], now: float, at: float
     if _waits_for_hardware(endpoint):
         asked = tuple(Asked(now, now) for _ in asked)
     measured = [Start("", at - (now - one.after), at) for one in arrived if _is_sharp(one, watch.at, now)]
-    return replace(state, starts=_merge(state.starts, measured), watch=Watch(now, ready, asked))
+    starts = _merge(state.starts, measured) if measured else state.starts
+    return replace(state, starts=starts, watch=Watch(now, ready, asked))
 
 
 def recall(state: ColdStart, recorded: Iterable[Start]) -> ColdStart:
@@ -138,10 +139,15 @@ def _of_hardware(state: ColdStart, hardware: str) -> ColdStart:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Cold starts as weighted points, in seconds, ascending. ``starts``: how many of them were measured."""
+    """Cold starts as weighted points, in seconds, ascending.
+
+    starts:      how many of them were measured
+    configured:  the p90 while nothing was known
+    """
 
     points: tuple[tuple[float, float], ...]
     starts: int
+    configured: float
 
     def quantile(self, share: float) -> float:
         """The time in which this share of starts is done."""
@@ -177,4 +183,4 @@ def estimate(state: ColdStart, configured: float) -> Distribution:
     usual = math.log(configured) - SHAPE[round(PLANNED * len(SHAPE)) - 1]
     place = (PLACE_WEIGHT * usual + math.fsum(w * math.log(s) for s, w in seen)) / (PLACE_WEIGHT + weight)
     shape = [(math.exp(place + point), SHAPE_WEIGHT / len(SHAPE)) for point in SHAPE]
-    return Distribution(tuple(sorted((*seen, *shape))), len(seen))
+    return Distribution(tuple(sorted((*seen, *shape))), len(seen), configured)

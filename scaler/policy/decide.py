@@ -5,7 +5,7 @@ its need, up at once and down with proof.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from scaler.model import (
     Alternative,
@@ -23,6 +23,7 @@ from scaler.model import (
 from scaler.policy.calendar import take_note
 from scaler.policy.fleet import Fleet, track
 from scaler.policy.history import History
+from scaler.policy.learned import Learned
 from scaler.policy.limits import Limits, limit
 from scaler.policy.reactive import Need, measure, refuse_consolidation
 from scaler.policy.state import PolicyState
@@ -44,6 +45,7 @@ class Situation:
     windows:   schedules, events and overrides in force, and those that begin soon
     limits:    the bounds of this moment where they are not the settings' own; ``settings`` carry them then
     calls:     requests for which the request path calls the sleeping endpoint
+    learned:   what was learned of the endpoint; ``settings`` carry its capacity and cold start
     """
 
     key: str
@@ -56,6 +58,7 @@ class Situation:
     windows: tuple[Window, ...] = ()
     limits: Limits | None = None
     calls: int = 0
+    learned: Learned = field(default_factory=Learned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ def _limit(situation: Situation, state: PolicyState) -> tuple[Limits, PolicyStat
     history, settings, at = situation.history, situation.settings, situation.at
     lead = settings.policy.cold_start_seconds
     mean = history.mean_concurrency(situation.now - settings.policy.stable_window_seconds)
-    planned = settings.policy.target_concurrency * settings.policy.target_utilization
+    planned = settings.policy.per_replica * settings.policy.target_utilization
     needed = mean / planned if history.known_since is not None and history.samples else math.nan
     usual = take_note(state.usual, situation.windows, needed, state.fleet.total if state.fleet else 0, at=at, lead=lead)
     return limit(settings, situation.windows, usual, at=at, lead=lead), replace(state, usual=usual)

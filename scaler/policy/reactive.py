@@ -28,8 +28,8 @@ class Need:
 
 
 def replicas_for(concurrency: float, policy: PolicySettings) -> int:
-    """ceil(concurrency / (target_concurrency x target_utilization)), forgiving rounding errors."""
-    return math.ceil(concurrency / (policy.target_concurrency * policy.target_utilization) - 1e-9)
+    """ceil(concurrency / (per_replica x target_utilization)), forgiving rounding errors."""
+    return math.ceil(concurrency / (policy.per_replica * policy.target_utilization) - 1e-9)
 
 
 def measure(history: History, fleet: Fleet, policy: PolicySettings, now: float) -> Need:
@@ -38,7 +38,7 @@ def measure(history: History, fleet: Fleet, policy: PolicySettings, now: float) 
     panic = history.mean_concurrency(now - policy.panic_window_seconds)
     sudden = replicas_for(panic, policy)
     burst = sudden >= policy.panic_threshold * max(1, fleet.ready)
-    planned = fleet.total * policy.target_concurrency * policy.target_utilization
+    planned = fleet.total * policy.per_replica * policy.target_utilization
     steady = planned > 0 and abs(stable / planned - 1) <= policy.tolerance
     usual = fleet.total if steady else replicas_for(stable, policy)
     return Need(stable, panic, max(usual, sudden) if burst else usual, burst)
@@ -53,7 +53,7 @@ def refuse_consolidation(history: History, replicas: int, settings: EndpointSett
     policy = settings.policy
     start = now - policy.stabilization_seconds
     peak = history.peak_concurrency(start)
-    if peak > replicas * policy.target_concurrency:
+    if peak > replicas * policy.per_replica:
         return (
             f"the last {policy.stabilization_seconds:.0f} s saw {peak:.1f} requests in flight, {peak / replicas:.1f} for each of {replicas}"
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from scaler.model import Decision, Inputs
 from scaler.policy.decide import Situation, decide
 from scaler.policy.history import History
+from scaler.policy.learned import Learned, apply, observe
 from scaler.policy.state import PolicyState
 from scaler.settings import EndpointSettings
 
@@ -18,15 +19,27 @@ class Memory:
 
     history: History = field(default_factory=History)
     state: PolicyState = field(default_factory=PolicyState)
+    learned: Learned = field(default_factory=Learned)
 
 
 def step(key: str, settings: EndpointSettings, inputs: Inputs, memory: Memory) -> tuple[Decision, Memory]:
     """What endpoint ``key`` should be now, and what to remember for the next tick."""
+    learned = observe(memory.learned, settings, inputs, memory.state.fleet)
+    settings = apply(learned, settings)
     policy, idle = settings.policy, settings.idle
     keep = max(policy.stabilization_seconds, policy.stable_window_seconds, idle.stop_after_minutes * 60)
     history = memory.history.add(inputs.sample, keep_seconds=keep)
     situation = Situation(
-        key, inputs.endpoint, history, settings, inputs.now, inputs.at, inputs.stopped_by_us, inputs.windows, calls=inputs.calls
+        key,
+        inputs.endpoint,
+        history,
+        settings,
+        inputs.now,
+        inputs.at,
+        stopped_by_us=inputs.stopped_by_us,
+        windows=inputs.windows,
+        calls=inputs.calls,
+        learned=learned,
     )
     decision, state = decide(situation, memory.state)
-    return decision, Memory(history, state)
+    return decision, Memory(history, state, learned)

@@ -53,5 +53,5 @@ def test_constant_load_settles_and_never_flaps(story: Story, load: float) -> Non
     settled = told.endpoint.bounds
     later = told.minutes(120, load)
     assert {decision.bounds for decision in later} == {settled}
-    need = load / (told.settings.policy.target_concurrency * told.settings.policy.target_utilization)
+    need = load / (told.settings.policy.per_replica * told.settings.policy.target_utilization)
     assert settled.min_replicas >= min(need, told.settings.max_replicas) * (1 - told.settings.policy.tolerance) - 1e-9

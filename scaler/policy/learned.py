@@ -1,0 +1,121 @@
+"""What the policy has learned of an endpoint: capacity per replica, cold start, service times; a fold over the inputs of each tick.
+
+What is learned stands in for what the settings leave open: `apply` fills it in, so that whoever decides reads plain numbers.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from scaler.model import Endpoint, EndpointState, Inputs, Known, Observation
+from scaler.policy import capacity, cold_start, demand
+from scaler.policy.capacity import Capacity, Estimate
+from scaler.policy.cold_start import PLANNED, ColdStart, Distribution
+from scaler.policy.demand import Demand, Load
+from scaler.policy.fleet import Fleet
+from scaler.settings import EndpointSettings
+
+REFRESH_SECONDS = 300.0
+"""Capacity is estimated anew this often; it takes a millisecond or two."""
+LOADS_SECONDS = 60.0
+"""Loads are kept for this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """All that has been learned, monotonic seconds. A fresh one knows nothing, and the settings' figures stand.
+
+    starts:    how long cold starts take; None before the first tick
+    estimate:  capacity as last estimated, at ``estimated_at``; None before the first time
+    serving:   replicas that were ready at the last tick; None if that was not certain
+    loads:     of the last minute, oldest first
+    """
+
+    capacity: Capacity = field(default_factory=Capacity)
+    cold_start: ColdStart = field(default_factory=ColdStart)
+    demand: Demand = field(default_factory=Demand)
+    starts: Distribution | None = None
+    estimate: Estimate | None = None
+    estimated_at: float = float("-inf")
+    serving: int | None = None
+    loads: tuple[Load, ...] = ()
+
+    def per_replica(self, settings: EndpointSettings) -> float:
+        """Requests in flight that a replica serves well: as configured, or as far as it is known."""
+        policy = settings.policy
+        return self.estimate.concurrency if policy.target_concurrency == "auto" and self.estimate is not None else policy.per_replica
+
+    def offered(self, since: float) -> float | None:
+        """Mean of what was offered in samples that ended after ``since``, in replicas; None without any."""
+        recent = [load.offered for load in self.loads if load.end > since]
+        return sum(recent) / len(recent) if recent else None
+
+
+def apply(learned: Learned, settings: EndpointSettings) -> EndpointSettings:
+    """The settings with what was learned in place of what they leave to it."""
+    known = {"target_concurrency": learned.per_replica(settings)}
+    if learned.starts is not None:
+        known["cold_start_seconds"] = learned.starts.quantile(PLANNED)
+    return settings.model_copy(update={"policy": settings.policy.model_copy(update=known)})
+
+
+def observe(learned: Learned, settings: EndpointSettings, inputs: Inputs, fleet: Fleet | None) -> Learned:
+    """Take note of one tick's inputs; ``fleet`` is what was believed to run before it."""
+    seen, now = inputs.endpoint, inputs.now
+    serving = _serving(seen, fleet)
+    steady = serving if serving == learned.serving else None
+    learned = replace(_observe_starts(learned, settings, inputs), serving=serving)
+    if not isinstance(inputs.sample, Known) or not isinstance(seen, Known):
+        return learned
+    sample, before = inputs.sample.value, learned.capacity
+    found = capacity.observe(before, sample, steady, seen.value.hardware, now)
+    if found.deploys != before.deploys and learned.estimate is not None:
+        found = replace(found, carried=learned.estimate.concurrency)
+    learned = _estimate(replace(learned, capacity=found), settings, now, anew=found.deploys != before.deploys)
+    per_replica = learned.per_replica(settings)
+    known = demand.observe(learned.demand, sample, steady, per_replica)
+    load = demand.estimate(known, sample, per_replica)
+    loads = (*(old for old in learned.loads if old.end > load.end - LOADS_SECONDS), load)
+    return replace(learned, demand=known, loads=loads)
+
+
+def _observe_starts(learned: Learned, settings: EndpointSettings, inputs: Inputs) -> Learned:
+    """What was polled, and what the provider has on record."""
+    configured = settings.policy.cold_start_seconds
+    known = cold_start.observe(learned.cold_start, inputs.endpoint, inputs.now, inputs.at)
+    if inputs.starts:
+        known = cold_start.recall(known, inputs.starts)
+    starts = learned.starts
+    if starts is None or starts.configured != configured or known.starts is not learned.cold_start.starts:
+        starts = cold_start.estimate(known, configured)
+    return replace(learned, cold_start=known, starts=starts)
+
+
+def _estimate(learned: Learned, settings: EndpointSettings, now: float, *, anew: bool) -> Learned:
+    """Estimate capacity when it is time, and at once after a deploy or a change of hardware."""
+    if not anew and now - learned.estimated_at < REFRESH_SECONDS:
+        return learned
+    found = capacity.estimate(learned.capacity, settings.objective, settings.policy.per_replica)
+    return replace(learned, estimate=found, estimated_at=now)
+
+
+def _serving(seen: Observation[Endpoint], fleet: Fleet | None) -> int | None:
+    """How many replicas are ready; where the provider does not tell, only while none can be on its way or come unasked."""
+    if not isinstance(seen, Known) or seen.value.state is not EndpointState.STARTED:
+        return None
+    endpoint = seen.value
+    if endpoint.ready_replicas is not None:
+        return endpoint.ready_replicas
+    pinned = endpoint.bounds.min_replicas == endpoint.bounds.max_replicas
+    return fleet.ready if fleet is not None and pinned and fleet.total == fleet.ready == endpoint.bounds.min_replicas else None
+
+
+def at_rest(learned: Learned) -> Learned:
+    """What is worth keeping over a restart: all but what hangs on this process's clock."""
+    return replace(
+        learned,
+        capacity=replace(learned.capacity, aged=None, block=None),
+        cold_start=replace(learned.cold_start, watch=None),
+        demand=replace(learned.demand, settled_at=float("-inf")),
+        estimated_at=float("-inf"),
+        serving=None,
+        loads=(),
+    )
