@@ -53,7 +53,7 @@ def _traffic(records: Iterable[DecisionRecord]) -> Traffic | None:
     spans: list[Span] = []
     for record in records:
         if record.checkpoint is not None:
-            per_replica = EndpointSettings.model_validate_json(record.checkpoint.settings).policy.target_concurrency
+            per_replica = EndpointSettings.model_validate_json(record.checkpoint.settings).policy.per_replica
         spans += _span(record)
     ordered = list(_without_overlap(spans))
     return lay_out(ordered, per_replica) if ordered else None
