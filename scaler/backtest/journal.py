@@ -49,7 +49,7 @@ def read_store(path: Path) -> dict[str, Traffic]:
 
 def _traffic(records: Iterable[DecisionRecord]) -> Traffic | None:
     """The journal of one endpoint, oldest first, as traffic; None without known samples."""
-    per_replica = PolicySettings().target_concurrency
+    per_replica = PolicySettings().per_replica
     spans: list[Span] = []
     for record in records:
         if record.checkpoint is not None:
