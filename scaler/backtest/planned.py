@@ -1,0 +1,70 @@
+"""Forecast and plan in the fluid model, with every forecast of a trace made in one go.
+
+Demand does not depend on what is decided, so forecasts can be computed before the loop: a day at a time, with the model that the
+daemon would have had on that day. The columns are those of `scaler.policy.forecast`, line for line.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from scaler.backtest.demand import STEP_SECONDS, Demand
+from scaler.backtest.fluid import Rules, Seen
+from scaler.policy.forecast import Forecast, Model, Pooled, unfitted
+from scaler.policy.forecast.columns import Features, features
+from scaler.policy.forecast.model import FIRST_FIT_DAYS, fit, fitting, steps_of, targets
+from scaler.policy.forecast.predict import forecasts
+from scaler.policy.forecast.record import DAY
+from scaler.policy.forecast.record import STEP_SECONDS as RECORD_STEP
+from scaler.policy.forecast.windows import Floats, Instants
+from scaler.policy.plan import Standing, Tuning, plan, tuning
+
+_STEPS = round(RECORD_STEP / STEP_SECONDS)
+
+
+class Planned:
+    """A policy of the fluid model: decides every 30 s by forecast and plan, and leaves things as they are in between."""
+
+    def __init__(self, demand: Demand, rules: Rules, pooled: Pooled, settings: Tuning | None = None) -> None:
+        """``demand`` is looked at only as far as it has come; ``settings`` are the defaults for the cold start."""
+        self._rules = rules
+        self._settings = settings or tuning(rules.cold_start_seconds)
+        self._foreseen = list(foresee(record_of(demand), rules.cold_start_seconds, pooled, self._settings))
+
+    def __call__(self, seen: Seen) -> int:
+        """The replicas wanted."""
+        step = round(seen.now / STEP_SECONDS)
+        if step % _STEPS:
+            return seen.ready + seen.starting
+        standing = Standing(seen.concurrency, seen.ready, seen.starting, self._rules.min_replicas, self._rules.max_replicas)
+        return plan(self._foreseen[step // _STEPS], standing, self._settings).wanted
+
+
+def record_of(demand: Demand) -> Floats:
+    """The record that a daemon would have of ``demand``: means of its whole steps."""
+    whole = demand[: demand.size // _STEPS * _STEPS]
+    means: Floats = whole.reshape(-1, _STEPS).mean(axis=1)
+    return means
+
+
+def foresee(values: Floats, lead_seconds: float, pooled: Pooled, settings: Tuning) -> Iterator[Forecast | None]:
+    """The forecast at the beginning of each step of a record's ``values``, and one at its end."""
+    lead = steps_of(lead_seconds)
+    at = np.arange(values.size + 1)
+    seen, goals = features(values, at, lead), targets(values, at, lead)
+    prior = pooled.at(lead_seconds, settings.aims)
+    model = unfitted(pooled, lead_seconds, settings.aims)
+    for start in range(0, at.size, DAY):
+        if start >= FIRST_FIT_DAYS * DAY:
+            rows = fitting(start, lead)
+            model = fit(_at(seen, rows), goals[:, rows], lead, prior, settings.aims)
+        yield from _day(_at(seen, at[start : start + DAY]), model)
+
+
+def _day(seen: Features, model: Model) -> Iterator[Forecast | None]:
+    for level, up, down in zip(seen.level.tolist(), *forecasts(seen, model.weights).tolist(), strict=True):
+        yield None if np.isnan(level) else Forecast(up, down, model.id)
+
+
+def _at(seen: Features, rows: Instants) -> Features:
+    return Features(seen.names, seen.values[rows], seen.level[rows], seen.own)

@@ -1,0 +1,76 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scaler.backtest.demand import demand_series
+from scaler.backtest.fluid import Rules, run
+from scaler.backtest.oracle import oracle
+from scaler.backtest.planned import Planned, foresee, record_of
+from scaler.policy.forecast import Record, forecast, refit
+from scaler.policy.forecast.record import DAY
+from scaler.policy.plan import tuning
+from scaler.pooled import shipped
+from scaler.world.workload import read_trace
+from tests.policy.forecast.weeks import office
+
+TRACES = Path(os.environ.get("BACKTEST_TRACES", "/nonexistent"))
+FIVE = {
+    "worldcup98": "worldcup98_60s",
+    "m-large": "servegen_m-large_30s",
+    "m-mid": "servegen_m-mid_30s",
+    "m-mid-55": "servegen_client_m-mid-55_30s",
+    "m-large-148": "servegen_client_m-large-148_30s",
+}
+
+
+def test_the_batch_forecasts_what_the_daemon_would() -> None:
+    values = office(4)
+    settings = tuning(180.0)
+    batch = list(foresee(values, 180.0, shipped(), settings))
+    assert len(batch) == values.size + 1
+    day = 3 * DAY
+    model = refit(Record(values[:day], day), shipped(), 180.0, settings.aims)
+    for now in (day, day + 1000, day + 1079, day + 1111):
+        live, told = forecast(Record(values[:now], now), model), batch[now]
+        assert live is not None
+        assert told is not None
+        assert (told.up, told.down) == pytest.approx((live.up, live.down), rel=1e-6)
+
+
+@pytest.mark.parametrize(("cold_start", "most"), [(60.0, 1.09), (180.0, 1.12), (600.0, 1.22)])
+def test_office_hours_cost_little_more_than_for_a_clairvoyant(cold_start: float, most: float) -> None:
+    demand = np.repeat(office(9, seed=4), 3)
+    rules = Rules(cold_start)
+    score = run(demand, Planned(demand, rules, shipped()), rules)
+    assert score.attainment >= 0.985
+    assert score.cost_replica_minutes <= most * oracle(demand, rules).cost_replica_minutes
+    assert score.actions <= 2 * 50
+
+
+def test_a_steady_load_is_left_alone() -> None:
+    demand = np.full(2 * 8640, 1.4)
+    rules = Rules(180.0, warm_up_seconds=3600.0)
+    score = run(demand, Planned(demand, rules, shipped()), rules)
+    assert (score.attainment, score.actions) == (1.0, 0)
+
+
+@pytest.mark.skipif(not TRACES.is_dir(), reason="BACKTEST_TRACES names no folder of traces")
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("cold_start", "ratio"), [(60.0, 1.11), (180.0, 1.17), (600.0, 1.36)])
+def test_the_bars_on_the_open_traces(cold_start: float, ratio: float) -> None:
+    rules = Rules(cold_start)
+    ratios, attained = [], []
+    for name in FIVE.values():
+        demand = demand_series(read_trace(TRACES / f"{name}.csv.gz"))
+        score = run(demand, Planned(demand, rules, shipped()), rules)
+        ratios.append(score.cost_replica_minutes / oracle(demand, rules).cost_replica_minutes)
+        attained.append(score.attainment)
+    assert float(np.exp(np.log(ratios).mean())) <= ratio
+    assert float(np.mean(attained)) >= 0.99
+    assert min(attained) >= 0.98
+
+
+def test_a_record_is_the_mean_of_three_steps() -> None:
+    assert record_of(np.array([1.0, 2.0, 3.0, 6.0, 6.0, 6.0, 9.0])).tolist() == [2.0, 6.0]

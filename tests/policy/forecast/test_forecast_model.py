@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+
+from scaler.policy.forecast import Pooled, Quantiles, Record, forecast, refit, unfitted
+from scaler.policy.forecast.columns import features, lg
+from scaler.policy.forecast.model import targets
+from scaler.policy.forecast.record import DAY, STEP_SECONDS
+from scaler.policy.forecast.regression import fit_quantile
+from scaler.policy.forecast.windows import Floats
+from tests.policy.forecast.weeks import office
+
+NAMES = features(np.ones(10), np.array([10]), 6).names
+AIMS = Quantiles(0.9, 0.9)
+
+
+def flat() -> Pooled:
+    """Says: the window ahead will be like the last ten minutes."""
+    return Pooled((60.0, 600.0), (0.8, 0.9, 0.98), NAMES, np.zeros((2, 3, 2, len(NAMES))))
+
+
+def record(values: Floats) -> Record:
+    return Record(values, values.size)
+
+
+def test_a_quantile_fit_leaves_its_share_above() -> None:
+    dice = np.random.default_rng(3)
+    columns = np.column_stack((np.ones(4000), dice.uniform(-1, 1, 4000)))
+    target = columns @ [1.0, 2.0] + dice.exponential(1.0, 4000) * (1.5 + columns[:, 1])
+    theta = fit_quantile(columns, target, np.ones(4000), 0.9, prior=np.zeros(2), ridge=1e-6, steps=40)
+    assert np.mean(target > columns @ theta) == pytest.approx(0.1, abs=0.005)
+    assert theta == pytest.approx([1 + 1.5 * np.log(10), 2 + np.log(10)], abs=0.3)
+
+
+def test_much_ridge_keeps_the_prior() -> None:
+    columns, target = np.ones((50, 1)), np.full(50, 9.0)
+    theta = fit_quantile(columns, target, np.ones(50), 0.5, prior=np.array([2.0]), ridge=1e12, steps=3)
+    assert theta == pytest.approx([2.0])
+
+
+def test_pooled_weights_between_grid_points() -> None:
+    weights = np.zeros((2, 3, 2, 1))
+    weights[1], weights[:, 2, 1] = 1.0, 5.0
+    pooled = Pooled((60.0, 600.0), (0.8, 0.9, 0.98), ("one",), weights)
+    assert pooled.at(60, AIMS).ravel().tolist() == [0, 0]
+    assert pooled.at(60 * 10**0.5, AIMS).ravel() == pytest.approx([0.5, 0.5])
+    assert pooled.at(9999, Quantiles(0.5, 0.999)).ravel() == pytest.approx([1.0, 5.0])
+
+
+def test_targets_are_the_peak_one_lead_ahead_and_the_peak_over_two_leads() -> None:
+    values = np.ones(400)
+    values[150] = 7.0
+    at = np.arange(400)
+    up, down = targets(values, at, 20) > lg(np.array(2.0))
+    assert (np.flatnonzero(up)[0], np.flatnonzero(up)[-1]) == (127, 130)  # 150 in [k + 20, k + 24)
+    assert (np.flatnonzero(down)[0], np.flatnonzero(down)[-1]) == (109, 150)  # 150 in [k, k + 42)
+
+
+def test_on_the_third_morning_the_ramp_is_expected_and_at_noon_nothing_is() -> None:
+    values = office(6)
+    nine = 3 * DAY + 9 * DAY // 24  # a Thursday: two days like it are known
+    model = refit(record(values[:nine]), flat(), 600.0, AIMS)
+    early = forecast(record(values[: nine - DAY // 24]), model)
+    due = forecast(record(values[: nine - round(600 / STEP_SECONDS) + 1]), model)
+    assert early is not None
+    assert due is not None
+    assert early.up < 2 < 6 < due.up
+    assert due.down == pytest.approx(due.up, rel=0.3)
+    assert due.model == model.id
+
+
+def test_a_young_endpoint_is_forecast_with_pooled_weights_alone() -> None:
+    pooled = flat()
+    young = refit(record(office(1)), pooled, 180.0, AIMS)
+    assert young.id == unfitted(pooled, 180.0, AIMS).id
+    told = forecast(record(np.full(30, 4.0)), young)
+    assert told is not None
+    assert (told.up, told.down) == pytest.approx((4.0, 4.0))
+
+
+def test_without_ten_known_minutes_there_is_no_forecast() -> None:
+    model = unfitted(flat(), 180.0, AIMS)
+    assert forecast(Record.empty(), model) is None
+    assert forecast(record(np.concatenate((office(1), np.full(20, np.nan)))), model) is None
+
+
+def test_same_record_same_bits() -> None:
+    values = office(3)
+    once, again = (refit(record(values.copy()), flat(), 180.0, AIMS) for _ in range(2))
+    assert once.id == again.id
+    assert forecast(record(values), once) == forecast(record(values.copy()), again)
+    assert refit(record(values[:-1]), flat(), 180.0, AIMS).id != once.id or values.size % 10 != 1
+
+
+def test_an_outage_in_the_record_is_left_out_of_the_fit() -> None:
+    values = office(4)
+    values[2 * DAY : 2 * DAY + 1000] = np.nan
+    model = refit(record(values), flat(), 180.0, AIMS)
+    assert np.isfinite(model.weights).all()
+    assert model.weights.shape == (2, 2, len(NAMES))
