@@ -8,7 +8,7 @@ from scaler.policy.plan import ANCHORS, Plan, Standing, Term, Tuning, plan, tuni
 CALM = Tuning(0.9, 0.9, 1.0)
 
 
-def planned(up: float, down: float, load: float, running: int, starting: int = 0, settings: Tuning = CALM) -> Plan:
+def planned(up: float, down: float, load: float, running: int, starting: int = 0, *, settings: Tuning = CALM) -> Plan:
     return plan(Forecast(up, down, "model"), Standing(load, running, starting, 1, 10), settings)
 
 

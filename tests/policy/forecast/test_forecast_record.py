@@ -22,8 +22,8 @@ def test_a_sample_across_an_edge_counts_on_either_side() -> None:
 
 def test_what_nobody_measured_is_a_gap_and_never_zero() -> None:
     record = Record.empty(1000.0).observe(1000, 1020, 2.0).observe(1110, 1140, 3.0)
-    assert np.array_equal(record.values, [2.0, math.nan, math.nan, 3.0], equal_nan=True)  # 1020..1050 and 1050..1080; 1080..1110 has none
-    assert record.known_steps == 2
+    assert np.array_equal(record.values, [2.0, math.nan, math.nan, math.nan, 3.0], equal_nan=True)  # in steps from 990 s on
+    assert record.known_steps == 2  # 20 s of 990..1020, all of 1110..1140
 
 
 def test_half_a_step_is_enough_to_know_it_and_less_is_not() -> None:

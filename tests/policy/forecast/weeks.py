@@ -1,4 +1,4 @@
-"""Weeks of traffic for stories: office hours with a sharp start, a lunch dip and noise."""
+"""Weeks of traffic for stories: office hours with a ramp of forty minutes, a lunch dip and noise."""
 
 import numpy as np
 
@@ -11,6 +11,6 @@ def office(days: int, *, seed: int = 0, noise: float = 0.05) -> Floats:
     dice = np.random.default_rng(seed)
     hour = np.arange(days * DAY) % DAY / DAY * 24
     weekend = np.arange(days * DAY) // DAY % 7 >= 5
-    open_ = ((hour >= 9) & (hour < 17)) * np.where((hour >= 12) & (hour < 13), 0.7, 1.0)
+    open_ = np.interp(hour, [8.67, 9.33, 12, 12.25, 12.75, 13, 16.5, 18], [0, 1, 1, 0.7, 0.7, 1, 1, 0])
     level = 0.5 + np.where(weekend, 1.5, 7.5) * open_
     return level * np.exp(noise * dice.standard_normal(level.size))
