@@ -11,12 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from scaler.backtest import policies
+from scaler.backtest.activity import is_activity
 from scaler.backtest.demand import PEAK_REPLICAS
 from scaler.backtest.fluid_mode import Watch, play_fluid, runs_of
 from scaler.backtest.live import Native
 from scaler.backtest.options import Mode, Options, cold_starts_of, policies_of, seconds_of, without_repeats
 from scaler.backtest.request_mode import play_requests
 from scaler.backtest.rows import Played, as_json, write_schedule
+from scaler.backtest.sleep_mode import play_clients
 from scaler.backtest.table import tables
 from scaler.world.catalog import HARDWARE
 
@@ -48,6 +50,10 @@ def backtest(
     tune: Annotated[bool, typer.Option("--tune", help="Show each baseline with the best target in hindsight, too.")] = False,
     native: Annotated[Native, typer.Option(help="What is between scaler's bounds.")] = "pinned",
     burst_replicas: Annotated[int, typer.Option(help="How far above its own count scaler's upper bound is.")] = 0,
+    warm_share: Annotated[
+        float | None,
+        typer.Option(help="Of a file of clients (*_clients_600s): share of calls that find their endpoint awake; default: objective."),
+    ] = None,
     from_store: Annotated[bool, typer.Option("--from-store", help="TRACE is a store of the daemon: replay what it recorded.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows here.")] = None,
     schedule: Annotated[Path | None, typer.Option(help="Write the replicas wanted here: t_seconds,desired, a row per change.")] = None,
@@ -68,6 +74,7 @@ def backtest(
         mode=mode,
         begin_seconds=seconds_of(begin, "--begin"),
         from_store=from_store,
+        warm_share=warm_share,
         length_seconds=seconds_of(length, "--for") if length else math.inf,
     )
     played = play(options)
@@ -80,13 +87,20 @@ def backtest(
             write_schedule(results, file)
 
 
-MODES: dict[Mode, Callable[[Path, Options, Watch], Iterator[Played]]] = {"fluid": play_fluid, "requests": play_requests}
+Play = Callable[[Path, Options, Watch], Iterator[Played]]
+
+MODES: dict[Mode, Play] = {"fluid": play_fluid, "requests": play_requests}
 
 
 def play(options: Options) -> list[Played]:
     """Everything that was asked for, with a progress bar on standard error meanwhile. Raises `BadUsage` or `TraceError`."""
     with _watching(runs_of(options) * len(options.traces)) as watch:
-        return [each for path in options.traces for each in MODES[options.mode](path, options, watch)]
+        return [each for path in options.traces for each in _mode(path, options)(path, options, watch)]
+
+
+def _mode(path: Path, options: Options) -> Play:
+    """Files of clients have a model of their own."""
+    return play_clients if is_activity(path) and not options.from_store else MODES[options.mode]
 
 
 @contextmanager

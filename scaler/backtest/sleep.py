@@ -124,3 +124,12 @@ def fixed_timeout(active: Windows, timeout_seconds: float) -> Spans:
 def always_on(active: Windows) -> Spans:
     """Wishes of somebody who never sleeps."""
     return np.array([[0.0, active.size * WINDOW_SECONDS + TAIL_SECONDS]])
+
+
+def just_in_time(active: Windows, rules: SleepRules) -> Spans:
+    """Wishes of the oracle: every window is warm, and nothing is on a second longer than that takes."""
+    begins = np.flatnonzero(active) * WINDOW_SECONDS
+    idle = np.diff(begins) - WINDOW_SECONDS
+    awake = np.minimum(idle, rules.cold_start_seconds)
+    wishes = np.column_stack((begins[1:] - awake, begins[1:]))[awake > 0]
+    return np.concatenate((np.maximum([[begins[0] - rules.cold_start_seconds, begins[0]]], 0.0), wishes)) if begins.size else wishes

@@ -9,7 +9,10 @@ from rich.text import Text
 
 from scaler.backtest.rows import Row
 
-CAPTION = "replica-hours; cost / that of the clairvoyant; cold hits: requests late while a replica was starting; changes a day"
+CAPTION = (
+    "replica-hours; cost / that of the clairvoyant; warm: calls that found their endpoint awake; "
+    "cold hits: requests late while a replica was starting; changes a day"
+)
 """What the heads mean."""
 
 Show = Callable[[Row], str]
