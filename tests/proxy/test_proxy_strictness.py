@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scaler.proxy.bodies import Body, Chunked, Sized, Unsized
 from scaler.proxy.errors import Refusal
 from scaler.proxy.http1 import FIELD, REQUEST_LINE, STATUS_LINE, Framing, HeadReader, request_head, response_head
-from tests.proxy.test_proxy_smuggling import FORWARDED, REFUSED
+from tests.proxy.corpus import FORWARDED, REFUSED
 
 LIMIT = 4096
 
