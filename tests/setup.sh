@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages that the tests run for real (Prometheus, promtool, nginx, openssl), or those given as arguments.
+# Installs the Debian packages that the tests run for real (Prometheus, promtool, nginx, HAProxy, openssl), or those given as arguments.
 #
 # Without apt-get, or without the right to use it, what is missing is named in one line and the tests that need it are skipped.
 # In CI (CI=true) and for packages given as arguments this is an error instead.
@@ -7,7 +7,7 @@ set -eu
 
 packages=$*
 if [ -z "$packages" ]; then
-    for pair in prometheus:prometheus promtool:prometheus nginx:nginx-light openssl:openssl; do
+    for pair in prometheus:prometheus promtool:prometheus nginx:nginx-light haproxy:haproxy openssl:openssl; do
         PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null && continue
         case "$packages " in *" ${pair##*:} "*) ;; *) packages="$packages ${pair##*:}" ;; esac
     done
