@@ -16,6 +16,7 @@ from scaler.backtest.demand import PEAK_REPLICAS
 from scaler.backtest.fluid_mode import Watch, play_fluid, runs_of
 from scaler.backtest.live import Native
 from scaler.backtest.options import Mode, Options, cold_starts_of, policies_of, seconds_of, without_repeats
+from scaler.backtest.report import page
 from scaler.backtest.request_mode import play_requests
 from scaler.backtest.rows import Played, as_json, write_schedule
 from scaler.backtest.sleep_mode import play_clients
@@ -26,6 +27,8 @@ PRICED = HARDWARE["2x_nvidia_h100_80gb_sxm"]
 """The hardware whose price is taken when none is given."""
 
 
+PIPED_WIDTH = 120
+"""Columns of the tables where no terminal says how many it has."""
 WARM_UP: dict[Mode, str] = {"fluid": "7d", "requests": "15m"}
 """History that is not scored when nothing else is asked for."""
 WARM_UP_TEXT = f"{WARM_UP['fluid']}, in request mode {WARM_UP['requests']}"
@@ -56,6 +59,7 @@ def backtest(
     ] = None,
     from_store: Annotated[bool, typer.Option("--from-store", help="TRACE is a store of the daemon: replay what it recorded.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a report for people here: one file, with plots.")] = None,
     schedule: Annotated[Path | None, typer.Option(help="Write the replicas wanted here: t_seconds,desired, a row per change.")] = None,
 ) -> None:
     """Replay traces against policies: cost, distance from the optimum, work on time."""
@@ -79,9 +83,12 @@ def backtest(
     )
     played = play(options)
     results = [each.result for each in played]
-    Console().print(tables([result.row for result in results]))
+    console = Console()
+    console.print(tables([result.row for result in results]), width=None if console.is_terminal else PIPED_WIDTH)
     if json_file:
         json_file.write_text(as_json(result.row for result in results), encoding="utf-8")
+    if html:
+        html.write_text(page(played, options), encoding="utf-8")
     if schedule:
         with schedule.open("w", encoding="utf-8", newline="") as file:
             write_schedule(results, file)

@@ -66,7 +66,10 @@ class Traffic:
 
     def scaled(self, peak_replicas: float) -> "Traffic":
         """The same with its peak, the `PEAK_PERCENTILE` of minutes, at ``peak_replicas``. Raises `ValueError` if it is zero."""
-        by = peak_replicas / peak_of(self.demand)
+        peak = peak_of(self.demand)
+        if peak <= 0:
+            raise ValueError(f"expected work in more than {100 - PEAK_PERCENTILE:g} % of the minutes")
+        by = peak_replicas / peak
         return replace(
             self,
             demand=self.demand * by,
@@ -107,12 +110,9 @@ def demand_series(trace: Trace, *, peak_replicas: float = PEAK_REPLICAS) -> Dema
 
 
 def peak_of(raw: Demand) -> float:
-    """The `PEAK_PERCENTILE` of the means of whole minutes. Raises `ValueError` if it is zero."""
+    """The `PEAK_PERCENTILE` of the means of whole minutes; what is shorter than one counts as one."""
     minutes = raw[: raw.size // _MINUTE_STEPS * _MINUTE_STEPS].reshape(-1, _MINUTE_STEPS) if raw.size >= _MINUTE_STEPS else raw[np.newaxis]
-    peak = float(np.percentile(minutes.mean(axis=1), PEAK_PERCENTILE))
-    if peak <= 0:
-        raise ValueError(f"expected work in more than {100 - PEAK_PERCENTILE:g} % of the minutes")
-    return peak
+    return float(np.percentile(minutes.mean(axis=1), PEAK_PERCENTILE))
 
 
 def spread(trace: Trace, amounts: Demand) -> Demand:

@@ -25,7 +25,7 @@ def play_fluid(path: Path, options: Options, watch: Watch) -> Iterator[Played]:
     for trace, traffic in read_traffic(path, options):
         for cold_start in options.cold_starts:
             rules = Rules(cold_start, max_replicas=options.max_replicas, warm_up_seconds=options.warm_up_seconds)
-            peak = options.peak_replicas or peak_of(traffic.demand)
+            peak = options.peak_replicas or max(1.0, peak_of(traffic.demand))
             case = Case(traffic, rules, peak, options.objective, options.native, options.burst_replicas)
             yield from _play_case(trace, case, options, watch)
 
@@ -97,7 +97,7 @@ def played(trace: str, policy: str, case: Case, outcome: Score, price: float, *,
         cold_hit_requests=_cold_hits(case, late, outcome.schedule > went.ready),
         target_factor=factor,
     )
-    return Played(Result(row, changes_of(outcome.schedule)), demand, late)
+    return Played(Result(row, changes_of(outcome.schedule)), demand, late, case.traffic.known)
 
 
 def _cold_hits(case: Case, late: Demand, starting: NDArray[np.bool_]) -> int:

@@ -54,7 +54,8 @@ def hours_of(trace: Trace, rules: Rules, options: Options) -> Hours:
         raise ValueError(f"expected requests from {begin:g} to {begin + seconds:g} s")
     work = np.array([bucket.requests * work_of(bucket.mean_input, bucket.mean_output) for bucket in window.buckets])
     peak = options.peak_replicas or PEAK_REPLICAS
-    share = min(1.0, peak / peak_of(spread(window, work) / STEP_SECONDS))
+    busy = peak_of(spread(window, work) / STEP_SECONDS)
+    share = min(1.0, peak / busy) if busy else 1.0
     requests = round(share * sum(bucket.requests for bucket in window.buckets))
     if requests > MAX_REQUESTS:
         raise ValueError(f"expected no more than {MAX_REQUESTS:,} requests, got {requests:,}: see --for")

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from scaler.backtest.demand import STEP_SECONDS, Demand
+from scaler.backtest.demand import STEP_SECONDS, Demand, Steps
 from scaler.backtest.fluid import Schedule
 
 DIGITS = 6
@@ -65,11 +65,13 @@ class Played:
 
     demand: replicas kept busy by what arrived
     late:   the part of it that was not on time
+    known:  whether the step was seen; None = all were
     """
 
     result: Result
     demand: Demand
     late: Demand
+    known: Steps | None = None
 
 
 def changes_of(schedule: Schedule) -> tuple[Change, ...]:

@@ -115,6 +115,12 @@ async def test_each_endpoint_of_a_store_is_a_trace(tmp_path: Path) -> None:
     assert {key: traffic.demand[0] for key, traffic in read_store(path).items()} == {"chat": 1.0, "code": 0.5}
 
 
+async def test_an_endpoint_that_nobody_asked_has_a_row_all_the_same(tmp_path: Path, monkeypatch: Patch) -> None:
+    await write(tmp_path / "scaler.db", [0.0] * 60)
+    (traffic,) = read_store(tmp_path / "scaler.db").values()
+    assert score("hpa", Case(traffic, RULES, peak_replicas=1.0)).attainment == 1.0
+
+
 async def _empty(path: Path) -> None:
     await write(path, [None] * 3)
 

@@ -1,0 +1,23 @@
+"""The report as one HTML file: nothing is loaded from anywhere, and equal results are equal bytes."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import scaler
+from scaler.backtest.options import Options
+from scaler.backtest.report import story
+from scaler.backtest.report.story import Story
+from scaler.backtest.rows import Played
+
+
+def page(runs: Sequence[Played], options: Options) -> str:
+    """Everything that was played, for people."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    groups = groupby(runs, key=lambda one: (one.result.row.trace, one.result.row.cold_start_seconds))
+    stories = [Story(list(group), options.warm_up_seconds, options.price, options.objective) for _, group in groups]
+    return environment.get_template("page.html.j2").render(stories=stories, options=options, version=scaler.__version__, box=story)
