@@ -7,10 +7,11 @@ as such; a decision is in the journal before its action is tried. Not guaranteed
 import asyncio
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scaler.actuator import Actuator, Skipped, SkipReason
 from scaler.clock import Clock
+from scaler.knowledge import Knowledge
 from scaler.model import (
     ActionKind,
     Decision,
@@ -22,17 +23,23 @@ from scaler.model import (
     Outcome,
     OutcomeStatus,
     Sample,
+    Start,
     Unknown,
     Window,
 )
 from scaler.policy import Memory, step
 from scaler.policy.fleet import Fleet
+from scaler.policy.learned import Learned
 from scaler.providers.base import ProviderError, Reader
 from scaler.replay import CHECKPOINT_SECONDS, checkpoint
 from scaler.sampling import Source
 from scaler.settings import EndpointSettings
 from scaler.store.base import Store, StoreError
 
+RECORD_SECONDS = 86_400.0
+"""How often the provider is asked for its record of starts; in between they are seen as they happen."""
+RETRY_SECONDS = 3600.0
+"""And how soon again when it has not answered."""
 RECENT = 20
 """Intents among which the last one that was sent is looked for."""
 
@@ -46,6 +53,7 @@ class Tick:
     endpoint: Observation[Endpoint]
     decision: Decision
     fleet: Fleet | None
+    learned: Learned
     result: Outcome | Skipped
     journal_error: str | None
     seconds: float
@@ -85,25 +93,61 @@ class Controller:
         self._windows = windows
         self._calls = calls
         self._memory = Memory()
+        self._knowledge = Knowledge(key, store)
+        self._starts_due = -math.inf  # monotonic seconds
         self._checkpoint_due = -math.inf  # monotonic seconds
         self._checkpoint_settings = settings
 
     async def tick(self) -> Tick:
         """Go round once."""
         started = self._clock.monotonic()
+        inputs = await self._see()
+        settings, before = self.settings, await self._recall()
+        decision, self._memory = step(self.key, settings, inputs, before)
+        journal_error = await self._record(decision, inputs, settings, before)
+        result = await self._act(decision, inputs.endpoint)
+        await self._knowledge.keep(self._memory.learned, inputs.now)
+        tick = Tick(
+            self.key,
+            inputs.sample,
+            inputs.endpoint,
+            decision,
+            self._memory.state.fleet,
+            self._memory.learned,
+            result,
+            journal_error,
+            self._clock.monotonic() - started,
+        )
+        self._report(tick)
+        return tick
+
+    async def _see(self) -> Inputs:
+        """All that this tick's decision is made of."""
         sample = self._source.sample()
         endpoint = await self._look()
         stopped_by_us = await self._stopped_by_us(endpoint)
+        starts = await self._starts(endpoint)
         at = self._clock.now()
-        inputs = Inputs(sample, endpoint, self._clock.monotonic(), at, stopped_by_us, self._windows(at), self._calls())
-        settings, before = self.settings, self._memory
-        decision, self._memory = step(self.key, settings, inputs, before)
-        journal_error = await self._record(decision, inputs, settings, before)
-        result = await self._act(decision, endpoint)
-        fleet = self._memory.state.fleet
-        tick = Tick(self.key, sample, endpoint, decision, fleet, result, journal_error, self._clock.monotonic() - started)
-        self._report(tick)
-        return tick
+        return Inputs(sample, endpoint, self._clock.monotonic(), at, stopped_by_us, self._windows(at), self._calls(), starts)
+
+    async def _recall(self) -> Memory:
+        """What the policy remembers, and before the first decision what an earlier process has learned."""
+        if (learned := await self._knowledge.recall()) is not None:
+            self._memory = replace(self._memory, learned=learned)
+            self._checkpoint_due = -math.inf  # a replay cannot know of it otherwise
+        return self._memory
+
+    async def _starts(self, endpoint: Observation[Endpoint]) -> tuple[Start, ...]:
+        """The provider's record of starts, when it is time to ask for it."""
+        now = self._clock.monotonic()
+        if now < self._starts_due or isinstance(endpoint, Unknown):
+            return ()
+        self._starts_due = now + RECORD_SECONDS
+        try:
+            return await self._reader.starts(self.settings.id)
+        except ProviderError:
+            self._starts_due = now + RETRY_SECONDS
+            return ()
 
     async def _look(self) -> Observation[Endpoint]:
         """How the provider says the endpoint is."""

@@ -26,6 +26,7 @@ from scaler.observability.metrics import ControlMetrics, MeterCollector, TickCol
 from scaler.observability.report import Reporter, explanation
 from scaler.observability.windows import WindowCollector, windows_status
 from scaler.policy.fleet import Fleet
+from scaler.policy.learned import Learned
 from scaler.providers import describe, open_reader
 from scaler.providers.base import ProviderError, Reader
 from scaler.providers.http import require_callable
@@ -210,21 +211,21 @@ class Daemon:
             return
         endpoint, before = tick.endpoint.value, self._known.get(tick.key)
         self._known[tick.key] = endpoint
-        self._judge(tick.key, endpoint, tick.fleet)
+        self._judge(tick.key, endpoint, tick.fleet, tick.learned)
         if before is None or (before.id, before.name) != (endpoint.id, endpoint.name):
             try:
                 await self._store.remember_endpoint(tick.key, endpoint)
             except StoreError as error:
                 log.warning("endpoint not remembered", endpoint=tick.key, error=str(error))
 
-    def _judge(self, key: str, endpoint: Endpoint, fleet: Fleet | None) -> None:
+    def _judge(self, key: str, endpoint: Endpoint, fleet: Fleet | None, learned: Learned) -> None:
         """How near an endpoint is to serving."""
         settings = self._settled.endpoints.get(key)
         if settings is None:
             return
         wakes = settings.idle.wake and not self._settings.dry_run
         before, now = self._readiness.pop(key, None), self._clock.monotonic()
-        readiness = readiness_of(endpoint, fleet, settings, before, wakes=wakes, now=now)
+        readiness = readiness_of(endpoint, fleet, learned, settings, before, wakes=wakes, now=now)
         if readiness is not None:
             self._readiness[key] = readiness
 
@@ -238,7 +239,7 @@ class Daemon:
         """Ask the provider for an endpoint never seen before; if it is silent, the tick will ask again."""
         try:
             self._known[key] = await self._reader.get(endpoint_id)
-            self._judge(key, self._known[key], None)
+            self._judge(key, self._known[key], None, Learned())
             await self._store.remember_endpoint(key, self._known[key])
         except (ProviderError, StoreError) as error:
             log.warning("endpoint not known yet", endpoint=key, error=str(error))

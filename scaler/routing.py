@@ -7,7 +7,9 @@ restart while the provider is silent still serves its routes. Readiness is what 
 from collections.abc import Mapping
 
 from scaler.model import Endpoint, EndpointState
+from scaler.policy.cold_start import PLANNED
 from scaler.policy.fleet import Fleet
+from scaler.policy.learned import Learned
 from scaler.proxy.routes import MAX_IN_FLIGHT, Objective, Readiness, Route, RouteTable, Standing
 from scaler.settings import EndpointSettings
 
@@ -52,7 +54,14 @@ def _max_in_flight(settings: EndpointSettings) -> int:
 
 
 def readiness_of(
-    endpoint: Endpoint, fleet: Fleet | None, settings: EndpointSettings, before: Readiness | None, *, wakes: bool, now: float
+    endpoint: Endpoint,
+    fleet: Fleet | None,
+    learned: Learned,
+    settings: EndpointSettings,
+    before: Readiness | None,
+    *,
+    wakes: bool,
+    now: float,
 ) -> Readiness | None:
     """How near ``endpoint`` is at ``now``, given what was known before. ``wakes``: whether a call of the request path starts it.
 
@@ -64,10 +73,10 @@ def readiness_of(
     ready = fleet.ready if fleet is not None else 0
     if standing is Standing.READY and not ready and fleet is not None and fleet.starting:
         standing = Standing.WAKING  # all of its replicas are on their way
-    capacity = settings.policy.per_replica * max(1, ready)
+    capacity = learned.per_replica(settings) * max(1, ready)
     if standing is Standing.READY:
         return Readiness(standing, now, capacity)
     since = before.since if before is not None and before.standing is standing else now
     waking = standing is Standing.WAKING and since is not None
     elapsed = now - since if waking and since is not None else 0.0
-    return Readiness(standing, now, capacity, since if waking else None, max(0.0, settings.policy.cold_start_seconds - elapsed))
+    return Readiness(standing, now, capacity, since if waking else None, learned.lead(settings).remaining(elapsed, PLANNED))

@@ -31,7 +31,17 @@ def status(answer: dict[str, Any]) -> RenderableType:
     warnings += [f"{key} ({found['standing']}): {found['detail']}" for key, found in declared if found["standing"] != "settled"]
     warnings += [f"{key}: {_window(window)}" for key, windows in answer["windows"].items() for window in windows]
     words = [Text(f"{key}: {fields['sentence']}") for key, fields in answer["endpoints"].items() if "sentence" in fields]
+    words += [
+        Text(f"{key}: {_learned(fields['learned'])}", style="dim") for key, fields in answer["endpoints"].items() if "learned" in fields
+    ]
     return Group(*(Text(f"! {warning}", style="bold yellow") for warning in warnings), table, *words)
+
+
+def _learned(learned: dict[str, Any]) -> str:
+    """What was learned of an endpoint, in words."""
+    capacity = learned["capacity"] or "Nothing is known of its capacity yet."
+    starts = f"Cold starts: p50 {learned['cold_start_p50_seconds']} s, p90 {learned['cold_start_p90_seconds']} s"
+    return f"{capacity} {starts} ({learned['cold_starts_known']} seen)."
 
 
 def _window(window: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
-from scaler.model import Action, ActionKind, EndpointChange, EndpointState, EndpointWish, Price
+from scaler.model import Action, ActionKind, EndpointChange, EndpointState, EndpointWish, Price, Start
 from scaler.model import Endpoint as Reading
 from scaler.providers.base import OWN, Availability, EndpointSummary, Hardware, Listing, NotFound, Refused
 from scaler.world.catalog import HARDWARE, ZONES
@@ -56,6 +56,10 @@ class Clerk:
     async def zones(self) -> tuple[str, ...]:
         """The world's."""
         return ZONES
+
+    async def starts(self, endpoint_id: str) -> tuple[Start, ...]:  # noqa: ARG002 (of no endpoint)
+        """None: they are seen as they happen."""
+        return ()
 
     async def create(self, wish: EndpointWish) -> Reading:
         """Refused."""

@@ -36,6 +36,7 @@ class ControlMetrics:
         """``endpoints`` are the configuration's keys."""
         self.registry = CollectorRegistry()
         self._shape = _Shape(self.registry)
+        self._insight = _Insight(self.registry)
         self._steps = _Steps(self.registry)
         self._process = _Process(self.registry)
         self._endpoints: frozenset[str] = frozenset()
@@ -46,9 +47,11 @@ class ControlMetrics:
         wanted = frozenset(endpoints)
         for key in self._endpoints - wanted:
             self._shape.remove(key)
+            self._insight.remove(key)
             self._steps.remove(key)
         for key in wanted - self._endpoints:
             self._shape.begin(key)
+            self._insight.begin(key)
             self._steps.begin(key)
         self._endpoints = wanted
 
@@ -56,6 +59,7 @@ class ControlMetrics:
         """Take over everything a tick says. Ticks of endpoints that the configuration no longer names are left out."""
         if tick.key in self._endpoints:
             self._shape.show(tick)
+            self._insight.show(tick)
             self._steps.count(tick)
             self._process.duration.observe(tick.seconds)
             self._process.last_tick.set_to_current_time()
@@ -123,6 +127,48 @@ class _Shape:
     def _show_state(self, key: str, current: EndpointState) -> None:
         for state in EndpointState:
             self._state.labels(key, state.lower()).set(state is current)
+
+
+class _Insight:
+    """Gauges: what was learned of each endpoint."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        gauge = partial(Gauge, registry=registry)
+        self._capacity = gauge("scaler_capacity_requests_in_flight", "Requests in flight that one replica serves well.", ["endpoint"])
+        self._knee = gauge("scaler_capacity_knee_requests_in_flight", "Requests in flight at which a replica queues.", ["endpoint"])
+        self._confidence = gauge("scaler_capacity_confidence", "How sure the knee is: 0 unknown, towards 1 with evidence.", ["endpoint"])
+        self._cold_start = gauge("scaler_cold_start_seconds", "Cold starts as learned.", ["endpoint", "quantile"])
+        self._starts = gauge("scaler_cold_starts_known", "Cold starts that they were learned from.", ["endpoint"])
+        self._service = gauge("scaler_service_seconds", "What a request of this moment takes on a replica that is not full.", ["endpoint"])
+        self._demand = gauge("scaler_demand_replicas", "Replicas kept busy by what arrives (offered), is in flight.", ["endpoint", "kind"])
+        self._all = (self._capacity, self._knee, self._confidence, self._cold_start, self._starts, self._service, self._demand)
+
+    def begin(self, key: str) -> None:
+        """Nothing is known yet."""
+        for one in (self._capacity, self._knee, self._confidence, self._starts, self._service):
+            one.labels(key).set(math.nan)
+
+    def remove(self, key: str) -> None:
+        """The endpoint is no longer ours."""
+        for one in self._all:
+            one.remove_by_labels({"endpoint": key})
+
+    def show(self, tick: Tick) -> None:
+        """As the policy has it."""
+        key, learned = tick.key, tick.learned
+        found, starts, service = learned.estimate, learned.starts, learned.demand.service_seconds
+        if found is not None:
+            self._capacity.labels(key).set(found.concurrency)
+            self._knee.labels(key).set(math.nan if found.knee is None else found.knee)
+            self._confidence.labels(key).set(found.confidence)
+        if starts is not None:
+            self._starts.labels(key).set(starts.starts)
+            for quantile in (0.5, 0.9):
+                self._cold_start.labels(key, f"{quantile:g}").set(starts.quantile(quantile))
+        self._service.labels(key).set(math.nan if service is None else service)
+        load = learned.loads[-1] if learned.loads and isinstance(tick.sample, Known) else None
+        self._demand.labels(key, "offered").set(load.offered if load else math.nan)
+        self._demand.labels(key, "in_flight").set(load.concurrency if load else math.nan)
 
 
 class _Steps:

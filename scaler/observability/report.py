@@ -11,6 +11,8 @@ from scaler.actuator import Skipped
 from scaler.controller import Tick
 from scaler.model import Decision, Endpoint, Known, Observation, Price, Reason, Sample
 from scaler.observability.metrics import ControlMetrics
+from scaler.policy.cold_start import PLANNED
+from scaler.policy.learned import Learned
 from scaler.store.base import DecisionRecord
 
 log = structlog.get_logger(__name__)
@@ -66,6 +68,7 @@ class Reporter:
             return {"state": "not looked at yet"}
         return {
             **wide_event(tick),
+            "learned": _learned_fields(tick.learned),
             "price_dollars_per_hour": watched.price.cents_per_minute * 60 / 100 if watched.price else None,
             "estimated_cost_dollars": round(watched.cost_dollars, 4),
             "recent": list(watched.recent),
@@ -152,6 +155,23 @@ def _sample_fields(sample: Sample) -> dict[str, Any]:
         "waiting": sample.waiting,
         "slow": sample.slow,
         "completions": dict(sample.completions),
+    }
+
+
+def _learned_fields(learned: Learned) -> dict[str, Any]:
+    """What was learned of an endpoint; None where nothing is known."""
+    found, starts, service = learned.estimate, learned.starts, learned.demand.service_seconds
+    return {
+        "requests_per_replica": round(found.concurrency, 2) if found else None,
+        "knee": round(found.knee, 2) if found and found.knee is not None else None,
+        "knee_confidence": round(found.confidence, 3) if found else None,
+        "capacity": found.sentence if found else None,
+        "cold_start_p50_seconds": round(starts.quantile(0.5), 1) if starts else None,
+        "cold_start_p90_seconds": round(starts.quantile(PLANNED), 1) if starts else None,
+        "cold_starts_known": starts.starts if starts else 0,
+        "service_seconds": round(service, 3) if service is not None else None,
+        "offered_replicas": round(learned.loads[-1].offered, 3) if learned.loads else None,
+        "deploys_noticed": learned.capacity.deploys,
     }
 
 

@@ -43,6 +43,10 @@ class Learned:
         policy = settings.policy
         return self.estimate.concurrency if policy.target_concurrency == "auto" and self.estimate is not None else policy.per_replica
 
+    def lead(self, settings: EndpointSettings) -> Distribution:
+        """How long cold starts take, as far as it is known."""
+        return self.starts or cold_start.estimate(self.cold_start, settings.policy.cold_start_seconds)
+
     def offered(self, since: float) -> float | None:
         """Mean of what was offered in samples that ended after ``since``, in replicas; None without any."""
         recent = [load.offered for load in self.loads if load.end > since]
@@ -51,9 +55,7 @@ class Learned:
 
 def apply(learned: Learned, settings: EndpointSettings) -> EndpointSettings:
     """The settings with what was learned in place of what they leave to it."""
-    known = {"target_concurrency": learned.per_replica(settings)}
-    if learned.starts is not None:
-        known["cold_start_seconds"] = learned.starts.quantile(PLANNED)
+    known = {"target_concurrency": learned.per_replica(settings), "cold_start_seconds": learned.lead(settings).quantile(PLANNED)}
     return settings.model_copy(update={"policy": settings.policy.model_copy(update=known)})
 
 

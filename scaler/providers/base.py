@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol
 
-from scaler.model import Action, Endpoint, EndpointChange, EndpointState, EndpointWish, Price
+from scaler.model import Action, Endpoint, EndpointChange, EndpointState, EndpointWish, Price, Start
 
 
 class Availability(StrEnum):
@@ -125,6 +125,9 @@ class Reader(Protocol):
 
     async def zones(self) -> tuple[str, ...]:
         """The availability zones that an endpoint may be created in."""
+
+    async def starts(self, endpoint_id: str) -> tuple[Start, ...]:
+        """The complete starts of the endpoint's replicas that the provider has on record; none where it keeps no record."""
 
     async def close(self) -> None:
         """Let go of the connections."""

@@ -12,7 +12,7 @@ from typing import Literal
 
 import structlog
 
-from scaler.model import Endpoint
+from scaler.model import Endpoint, Start
 from scaler.providers.base import (
     OWN,
     EndpointSummary,
@@ -119,6 +119,10 @@ class AutoReader:
     async def zones(self) -> tuple[str, ...]:
         """As the generation that was found does it."""
         return await (await self.resolve()).zones()
+
+    async def starts(self, endpoint_id: str) -> tuple[Start, ...]:
+        """As the generation that was found does it."""
+        return await (await self.resolve(endpoint_id)).starts(endpoint_id)
 
     async def close(self) -> None:
         """Close both."""

@@ -10,7 +10,7 @@ from typing import Annotated, Self
 from pydantic import Field, ValidationError, WrapValidator, model_validator
 from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 
-from scaler.model import Bounds, Endpoint, EndpointState, Price
+from scaler.model import Bounds, Endpoint, EndpointState, Price, Start
 from scaler.providers.base import OWN, Availability, BadReply, EndpointSummary, Hardware, Listing, Specs
 from scaler.providers.http import JsonClient
 from scaler.providers.wire import MAX_TEXT, Count, Shown, Text, Wire, read
@@ -178,6 +178,10 @@ class TogetherV1Reader:
     async def zones(self) -> tuple[str, ...]:
         """``GET /clusters/availability-zones``."""
         return tuple(read(_Zones, "availability zones", await self._client.call("GET", "/clusters/availability-zones")).avzones)
+
+    async def starts(self, endpoint_id: str) -> tuple[Start, ...]:  # noqa: ARG002 (of no endpoint)
+        """None: v1 keeps no record of events."""
+        return ()
 
     async def close(self) -> None:
         """Close the client."""

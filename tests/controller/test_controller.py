@@ -9,7 +9,7 @@ import pytest
 from scaler.actuator import Actuator, Skipped, SkipReason
 from scaler.clock import VirtualClock
 from scaler.controller import Controller, Tick, tick_all
-from scaler.model import Bounds, Decision, Endpoint, EndpointState, Inputs, Known, Observation, ReasonCode, Sample, Unknown
+from scaler.model import Bounds, Decision, Endpoint, EndpointState, Inputs, Known, Observation, ReasonCode, Sample, Start, Unknown
 from scaler.providers.base import OutcomeUnknown, Reader
 from scaler.settings import EndpointSettings
 from scaler.store.base import Checkpoint, Store, StoreError, StoreFault
@@ -24,6 +24,9 @@ class Stage:
     steps: list[str] = field(default_factory=list)
     fail: dict[str, Exception] = field(default_factory=dict)
     ticks: list[Tick] = field(default_factory=list)
+    recorded: tuple[Start, ...] = ()
+    asked: int = 0
+    document: str | None = None
 
     def _step(self, name: str) -> None:
         self.steps.append(name)
@@ -37,6 +40,20 @@ class Stage:
     async def get(self, endpoint_id: str) -> Endpoint:
         self._step("look")
         return RUNNING
+
+    async def starts(self, endpoint_id: str) -> tuple[Start, ...]:
+        if self.asked:
+            raise OutcomeUnknown("asked before")
+        self.asked += 1
+        return self.recorded
+
+    async def learned(self, key: str) -> str | None:
+        if "recall" in self.fail:
+            raise self.fail["recall"]
+        return self.document
+
+    async def keep_learned(self, key: str, document: str) -> None:
+        self.document = document
 
     async def record_decision(self, decision: Decision, inputs: Inputs, checkpoint: Checkpoint | None) -> int:
         self._step("record")
@@ -114,3 +131,44 @@ async def test_a_fault_of_ours_in_one_endpoint_does_not_touch_the_others(stage: 
     ticks, faults = await tick_all([other, controller])
     assert [tick.key for tick in ticks] == ["chat"]
     assert [type(fault) for fault in faults] == [ZeroDivisionError]
+
+
+async def test_the_providers_record_of_starts_is_asked_for_once_and_gives_the_lead(stage: Stage, controller: Controller) -> None:
+    stage.recorded = tuple(Start(f"replica-{n}", 1000.0 * n, 1000.0 * n + 90) for n in range(8))
+    ticks = [await controller.tick() for _ in range(3)]
+    assert stage.asked == 1
+    starts = ticks[-1].learned.starts
+    assert starts is not None
+    assert (starts.starts, starts.quantile(0.9)) == (8, 90.0)
+
+
+async def test_a_restart_does_not_forget_what_was_learned(stage: Stage, controller: Controller) -> None:
+    stage.recorded = (Start("replica-1", 0.0, 90.0),)
+    before = (await controller.tick()).learned
+    again = await make(stage).tick()
+    assert again.learned.cold_start.starts == before.cold_start.starts == stage.recorded
+
+
+async def test_what_was_kept_is_not_written_over_before_it_could_be_read(stage: Stage) -> None:
+    stage.document = "kept"
+    stage.fail["recall"] = StoreError(StoreFault.LOCKED, "busy")
+    await make(stage).tick()
+    assert stage.document == "kept"
+
+
+async def test_a_document_of_another_version_counts_as_none(stage: Stage) -> None:
+    stage.document = '{"capacity": 8}'
+    assert (await make(stage).tick()).learned.estimate is None
+
+
+def make(stage: Stage) -> Controller:
+    return Controller(
+        "chat",
+        EndpointSettings(id="endpoint-1", max_replicas=4),
+        source=stage,
+        reader=cast(Reader, stage),
+        actuator=cast(Actuator, stage),
+        store=cast(Store, stage),
+        clock=VirtualClock(100.0),
+        report=stage.report,
+    )

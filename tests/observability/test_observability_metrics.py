@@ -10,6 +10,10 @@ from scaler.actuator import Skipped, SkipReason
 from scaler.clock import VirtualClock
 from scaler.model import Bounds, OutcomeStatus, Power, ReasonCode
 from scaler.observability.metrics import ControlMetrics, MeterCollector, TickCollector
+from scaler.policy.capacity import Estimate
+from scaler.policy.cold_start import Distribution
+from scaler.policy.demand import Load
+from scaler.policy.learned import Learned
 from scaler.proxy.meter import LATENCY_BOUNDS, Meter
 from scaler.proxy.routes import Objective
 from tests.observability.ticks import CONFIRMED, StillProxy, TickStory
@@ -53,6 +57,26 @@ def test_a_tick_shows_what_was_seen_and_decided(metrics: ControlMetrics) -> None
     assert value(registry, "scaler_endpoint_state", endpoint="chat", state="started") == 1
     assert value(registry, "scaler_tick_duration_seconds_count") == 1
     assert sum(number for name, labels, number in series(registry) if name == "scaler_endpoint_state" and labels["endpoint"] == "chat") == 1
+
+
+def test_what_was_learned_is_shown_and_what_is_not_known_is_no_number(metrics: ControlMetrics) -> None:
+    registry = metrics.registry
+    known = Learned(
+        estimate=Estimate(7.6, 7.7, 0.9, None, 7.6, "Known."),
+        starts=Distribution(((60.0, 1.0), (90.0, 1.0)), 2, 300.0),
+        loads=(Load(0.0, 10.0, 1.5, 2.5),),
+    )
+    assert math.isnan(value(registry, "scaler_capacity_requests_in_flight", endpoint="chat") or 0)
+    metrics.observe(TickStory(learned=known).tick())
+    assert value(registry, "scaler_capacity_requests_in_flight", endpoint="chat") == 7.6
+    assert value(registry, "scaler_capacity_knee_requests_in_flight", endpoint="chat") == 7.7
+    assert value(registry, "scaler_capacity_confidence", endpoint="chat") == 0.9
+    assert value(registry, "scaler_cold_start_seconds", endpoint="chat", quantile="0.5") == 60.0
+    assert value(registry, "scaler_cold_start_seconds", endpoint="chat", quantile="0.9") == 90.0
+    assert value(registry, "scaler_cold_starts_known", endpoint="chat") == 2
+    assert value(registry, "scaler_demand_replicas", endpoint="chat", kind="offered") == 1.5
+    assert value(registry, "scaler_demand_replicas", endpoint="chat", kind="in_flight") == 2.5
+    assert math.isnan(value(registry, "scaler_service_seconds", endpoint="chat") or 0)
 
 
 def test_what_is_no_longer_known_is_not_shown_as_it_was(metrics: ControlMetrics) -> None:

@@ -21,6 +21,7 @@ from scaler.model import (
     Unknown,
 )
 from scaler.policy.fleet import Fleet
+from scaler.policy.learned import Learned
 from scaler.proxy.keys import Account
 
 BOUNDS = Bounds(2, 4)
@@ -52,11 +53,12 @@ class TickStory:
     reasons: Iterable[ReasonCode] = (ReasonCode.TRAFFIC_UP,)
     result: Outcome | Skipped = NO_OP
     journal_error: str | None = None
+    learned: Learned = field(default_factory=Learned)
 
     def tick(self) -> Tick:
         reasons = tuple(Reason(code, f"{code}.") for code in self.reasons)
         decision = Decision(self.key, 1e9, self.bounds, 60, self.power, self.hold, reasons)
-        return Tick(self.key, self._sample(), self._endpoint(), decision, self.fleet, self.result, self.journal_error, 0.02)
+        return Tick(self.key, self._sample(), self._endpoint(), decision, self.fleet, self.learned, self.result, self.journal_error, 0.02)
 
     def _sample(self) -> Observation[Sample]:
         if self.concurrency is None:

@@ -1,14 +1,16 @@
 """A day of the world in virtual time, seen as the proxy sees it: samples every ten seconds, and the replicas that were ready."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from scaler.model import Sample
+from scaler.model import Bounds, EndpointState, Inputs, Known, Sample
+from scaler.model import Endpoint as Reading
+from scaler.policy.learned import Learned, observe
 from scaler.proxy.meter import RouteMeter
 from scaler.proxy.routes import Objective
 from scaler.proxy.usage import Usage
 from scaler.sampling.own_meter import between
-from scaler.settings import NativeAutoscalerSettings, ReplicaSettings, WorldEndpointSettings, WorldSettings
+from scaler.settings import EndpointSettings, NativeAutoscalerSettings, ReplicaSettings, WorldEndpointSettings, WorldSettings
 from scaler.world.endpoint import Endpoint
 from scaler.world.platform import Platform
 from scaler.world.refusals import Refused
@@ -16,6 +18,7 @@ from scaler.world.replica import Job, JobState, Performance, ReplicaState
 from scaler.world.workload import OFFICE_DAY, Arrival, arrivals, read_trace
 
 STEP = 10.0
+EPOCH = 1_700_000_000.0
 DAY = 86_400.0
 OBJECTIVE = Objective(2.0, None)
 
@@ -24,10 +27,12 @@ Hook = Callable[[Endpoint, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A sample, and the replicas that were ready all the while; None: their number changed."""
+    """A sample, and the replicas that were ready all the while; None: their number changed. At its end: ready, and wanted."""
 
     sample: Sample
     ready: int | None
+    serving: int
+    desired: int
 
 
 def office_day(requests: int, seed: int = 1) -> list[Arrival]:
@@ -66,7 +71,7 @@ def play(settings: WorldSettings, day: Sequence[Arrival], *, until: float = DAY,
         if hook is not None:
             hook(endpoint, platform.now)
         after, ready = route.read(), endpoint.fleet.count(ReplicaState.READY)
-        yield Seen(between(before, after), ready if ready == was else None)
+        yield Seen(between(before, after), ready if ready == was else None, ready, endpoint.desired)
         before, was = after, ready
 
 
@@ -115,3 +120,14 @@ def deploy(at: float, *, speed: float = 1.0, slots: int | None = None) -> Hook:
             fleet.plan(replica)
 
     return change
+
+
+def learn(seen: Iterable[Seen], settings: EndpointSettings, learned: Learned | None = None) -> Learned:
+    """What the policy learns of a day that the provider tells it of."""
+    learned = learned or Learned()
+    for one in seen:
+        endpoint = Reading("endpoint-one", "tester/m", "m", "h100", EndpointState.STARTED, Bounds(1, 8), ready_replicas=one.serving)
+        now = one.sample.end
+        inputs = Inputs(Known(one.sample, "day", now), Known(replace(endpoint, desired_replicas=one.desired), "day", now), now, EPOCH + now)
+        learned = observe(learned, settings, inputs, None)
+    return learned

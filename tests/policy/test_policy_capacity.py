@@ -111,7 +111,7 @@ def minute(number: int, concurrency: float, *, ttft: float = 0.5, answers: int =
 
 def test_first_tokens_that_come_sooner_under_load_are_no_knee() -> None:
     samples = [minute(number, load, ttft=3 / load) for number, load in enumerate((1, 2, 3, 4, 5, 6, 7, 8, 9, 10))]
-    found = judge(learn(Seen(sample, 1) for sample in samples))
+    found = judge(learn(Seen(sample, 1, 1, 1) for sample in samples))
     assert found.knee is None
     assert found.concurrency == 8.0
     assert found.sentence.startswith("Answers come sooner the more is in flight")
@@ -122,7 +122,7 @@ def test_what_the_proxy_holds_back_is_no_evidence() -> None:
 
 
 def test_old_evidence_fades() -> None:
-    state = learn([Seen(minute(0, 4.0), 1)])
+    state = learn([Seen(minute(0, 4.0), 1, 1, 1)])
     (first,) = state.evidence.values()
     later = observe(state, minute(4 * 1440, 2.0), 1, "h100", 4 * DAY + 60)
     assert min(tally.firsts for tally in later.evidence.values()) == pytest.approx(first.firsts / 4)

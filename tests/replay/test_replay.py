@@ -11,7 +11,7 @@ from scaler.actuator import Skipped, SkipReason
 from scaler.cli import app
 from scaler.clock import VirtualClock
 from scaler.controller import Controller
-from scaler.model import Bounds, Decision, Endpoint, EndpointState, Known, Observation, Power, Sample, Unknown
+from scaler.model import Bounds, Decision, Endpoint, EndpointState, Known, Observation, Power, Sample, Start, Unknown
 from scaler.providers.base import OutcomeUnknown
 from scaler.replay import CHECKPOINT_SECONDS, Summary, replay
 from scaler.settings import EndpointSettings, IdleSettings
@@ -43,6 +43,9 @@ class Platform:
         if self.dice.random() < 0.002:
             raise OutcomeUnknown("no answer")
         return self.endpoint
+
+    async def starts(self, endpoint_id: str) -> tuple[Start, ...]:
+        return (Start("replica-1", 0.0, 100.0),)
 
     async def reconcile(self, key: str, observed: Endpoint) -> tuple[()]:
         return ()
