@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from scaler.actuator import Actuator, Skipped, SkipReason
 from scaler.clock import Clock
 from scaler.knowledge import Knowledge
+from scaler.ledger import Ledger
 from scaler.model import (
     ActionKind,
+    Allowance,
     Decision,
     Endpoint,
     EndpointState,
@@ -75,12 +77,14 @@ class Controller:
         report: Callable[[Tick], None],
         windows: Callable[[float], tuple[Window, ...]] = lambda _at: (),
         calls: Callable[[], int] = lambda: 0,
+        ledger: Ledger | None = None,
     ) -> None:
         """How to look, decide, act and tell.
 
         report:   told of each tick; must not raise
         windows:  those of the calendar at a Unix second
         calls:    counts the requests that call the endpoint because it sleeps
+        ledger:   told what runs, asked what may
         """
         self.key = key
         self.settings = settings
@@ -92,6 +96,7 @@ class Controller:
         self._report = report
         self._windows = windows
         self._calls = calls
+        self._ledger = ledger
         self._memory = Memory()
         self._knowledge = Knowledge(key, store)
         self._starts_due = -math.inf  # monotonic seconds
@@ -104,7 +109,7 @@ class Controller:
         inputs = await self._see()
         settings, before = self.settings, await self._recall()
         decision, self._memory = step(self.key, settings, inputs, before)
-        journal_error = await self._record(decision, inputs, settings, before)
+        journal_error = await self._record(decision, inputs, settings, before) or await self._charge(inputs.endpoint)
         result = await self._act(decision, inputs.endpoint)
         await self._knowledge.keep(self._memory.learned, inputs.now)
         tick = Tick(
@@ -128,7 +133,9 @@ class Controller:
         stopped_by_us = await self._stopped_by_us(endpoint)
         starts = await self._starts(endpoint)
         at = self._clock.now()
-        return Inputs(sample, endpoint, self._clock.monotonic(), at, stopped_by_us, self._windows(at), self._calls(), starts)
+        return Inputs(
+            sample, endpoint, self._clock.monotonic(), at, stopped_by_us, self._windows(at), self._calls(), starts, self._allowance()
+        )
 
     async def _recall(self) -> Memory:
         """What the policy remembers, and before the first decision what an earlier process has learned."""
@@ -148,6 +155,24 @@ class Controller:
         except ProviderError:
             self._starts_due = now + RETRY_SECONDS
             return ()
+
+    def _allowance(self) -> Allowance | None:
+        """What the budget lets the endpoint do now."""
+        return None if self._ledger is None else self._ledger.allowance(self.key)
+
+    async def _charge(self, endpoint: Observation[Endpoint]) -> str | None:
+        """Tell the ledger what runs, and have it written; what cannot be is written with the next tick."""
+        if self._ledger is None:
+            return None
+        if isinstance(endpoint, Known):
+            self._ledger.observe(self.key, endpoint.value, self._memory.state.fleet or Fleet())
+        else:
+            self._ledger.accrue(self.key)
+        try:
+            await self._ledger.save(self.key)
+        except StoreError as error:
+            return str(error)
+        return None
 
     async def _look(self) -> Observation[Endpoint]:
         """How the provider says the endpoint is."""

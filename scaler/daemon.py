@@ -6,6 +6,7 @@ the old one stays.
 """
 
 import asyncio
+import math
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -18,8 +19,10 @@ from scaler.actuator import Actuator, open_actuator, pause_state
 from scaler.actuator.declare import open_declarer
 from scaler.clock import Clock, ScaledClock, SystemClock
 from scaler.controller import Controller, Tick, tick_all
+from scaler.ledger import Ledger
 from scaler.model import Endpoint, Known, Unknown
 from scaler.observability.admin import Admin, admin_app, serve_admin
+from scaler.observability.budget import BudgetCollector, budget_status
 from scaler.observability.declared import DeclaredCollector, announce, declared_status
 from scaler.observability.gates import GateCollector, gate_status
 from scaler.observability.metrics import ControlMetrics, MeterCollector, TickCollector
@@ -46,6 +49,8 @@ from scaler.world.http import serve as serve_world
 log = structlog.get_logger(__name__)
 
 PRICE_REFRESH_SECONDS = 3600.0
+PRICE_RETRY_SECONDS = 60.0
+"""Where a price is not known; under a budget nothing is started without one."""
 PRUNE_SECONDS = 86_400.0
 RELOADABLE = frozenset({"endpoints", "clients", "guard", "dry_run", "pause_file"})
 """What SIGHUP may change; the rest is wired at the start and needs a restart."""
@@ -61,16 +66,28 @@ def clock_of(settings: ClockSettings) -> Clock:
 class Daemon:
     """All parts of one running scaler. `open` builds them, `run` keeps them going until a signal says stop."""
 
-    def __init__(self, settings: Settings, reload: Callable[[], Settings], clock: Clock, store: Store, reader: Reader) -> None:
-        """``reload`` reads the configuration anew and raises `ConfigError` if it is bad."""
+    def __init__(
+        self,
+        settings: Settings,
+        reload: Callable[[], Settings],
+        clock: Clock,
+        store: Store,
+        reader: Reader,
+        *,
+        ledger: Ledger | None = None,
+    ) -> None:
+        """``reload`` reads the configuration anew and raises `ConfigError` if it is bad. Without a ledger it keeps an empty one."""
         self._settings = settings
         self._reload = reload
         self._clock = clock
         self._store = store
         self._reader = reader
-        self._actuator: Actuator = open_actuator(settings, reader, store, clock)
+        self._ledger = ledger or Ledger(settings, store, clock)
+        self._budget = BudgetCollector(self._ledger)
+        self._priced = -math.inf
+        self._actuator: Actuator = open_actuator(settings, reader, store, clock, self._ledger)
         self._plans = Plans(settings)
-        self._declarer = open_declarer(settings, reader, store, clock, report=announce)
+        self._declarer = open_declarer(settings, reader, store, clock, report=announce, ledger=self._ledger)
         self._meter = Meter(clock.monotonic)
         self._proxy = Proxy(settings.proxy, settings.upstream, settings.provider.key, self._meter, speed=clock.speed, on_call=self._on_call)
         self._metrics = ControlMetrics(settings.endpoints)
@@ -89,6 +106,7 @@ class Daemon:
         self._metrics.registry.register(TickCollector(lambda: self._scheduler.events))
         self._metrics.registry.register(DeclaredCollector(lambda: self._declarer.findings))
         self._metrics.registry.register(WindowCollector(self._planned))
+        self._metrics.registry.register(self._budget)
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -148,6 +166,7 @@ class Daemon:
         self._actuator.use(self._settled)
         self._proxy.set_keys(settings.clients.keys)
         self._plans.use(settings)
+        self._ledger.use(settings)
         self._metrics.set_endpoints(settings.endpoints)
         self._reporter.set_endpoints(settings.endpoints)
         self._controllers = {key: self._controller(key) for key in self._settled.endpoints}
@@ -170,6 +189,7 @@ class Daemon:
             store=self._store,
             clock=self._clock,
             report=self._reporter,
+            ledger=self._ledger,
             windows=partial(self._plans.windows, key),
             calls=lambda: self._calls(key),
         )
@@ -194,7 +214,10 @@ class Daemon:
         if settled:
             await self._meet()
             self._use(self._settings)
+        unpriced = any(self._ledger.price(key) is None for key in self._known if key in self._settings.endpoints)
+        if settled or (unpriced and self._clock.monotonic() - self._priced >= PRICE_RETRY_SECONDS):
             await self._refresh_prices()
+        self._budget.announce()
         if faults:
             raise ExceptionGroup("ticks failed", faults)
 
@@ -246,6 +269,7 @@ class Daemon:
 
     async def _refresh_prices(self) -> None:
         """What a replica of each endpoint costs; the old price stands while the provider is silent."""
+        self._priced = self._clock.monotonic()
         try:
             prices = {hardware.id: hardware.price for hardware in await self._reader.hardware()}
         except ProviderError as error:
@@ -253,12 +277,14 @@ class Daemon:
             return
         for key, endpoint in self._known.items():
             if endpoint.hardware in prices and key in self._settings.endpoints:
+                self._ledger.set_price(key, prices[endpoint.hardware])
                 self._reporter.set_price(key, prices[endpoint.hardware])
 
     async def _prune(self) -> None:
         """Old decisions go, intents stay."""
         try:
             await self._store.prune(self._clock.now() - self._settings.store.retention_days * 86_400)
+            await self._ledger.prune()
         except StoreError as error:
             log.warning("journal not pruned", error=str(error))
 
@@ -296,6 +322,7 @@ class Daemon:
             "connections": self._proxy.connections,
             "declared": declared_status(self._declarer.findings),
             "windows": self._planned(),
+            "budget": budget_status(self._ledger),
             "gates": gate_status(self._proxy.gates, self._clock.monotonic()),
             "endpoints": self._reporter.status(),
         }
@@ -356,6 +383,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         store = await open_store(settings.store, clock)
         stack.push_async_callback(store.close)
         try:
-            await Daemon(settings, reload, clock, store, reader).run()
+            ledger = await Ledger.open(settings, store, clock)
+            await Daemon(settings, reload, clock, store, reader, ledger=ledger).run()
         except ExceptionGroup as group:  # one fault is told as what it is
             raise group if len(group.exceptions) > 1 else group.exceptions[0]  # noqa: B904 (the group is its context)

@@ -6,7 +6,7 @@ and instants named ``monotonic`` are seconds of the running process's monotonic 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -227,6 +227,46 @@ class Override:
     ceiling: int | None = None
 
 
+class Stage(IntEnum):
+    """How tight a budget is. Each stage has the measures of those before it, too.
+
+    OPEN:            nothing is restricted
+    NO_PREWARM:      nothing is started ahead of need
+    LOWER_MAX:       the maximum is what can be paid until the period ends
+    SLOW_UP:         one replica after the other
+    STOP_EXPENDABLE: what is marked expendable stops
+    EXHAUSTED:       back to the floor, or a stop
+    """
+
+    OPEN = 0
+    NO_PREWARM = 1
+    LOWER_MAX = 2
+    SLOW_UP = 3
+    STOP_EXPENDABLE = 4
+    EXHAUSTED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What the budget lets an endpoint do at this moment.
+
+    stage:      of the tightest budget that the endpoint is in
+    by:         name of that budget, such as ``chat month``; empty if none has a stage
+    spent, cap: its dollars
+    ceiling:    most replicas that are paid for; None: no budget says anything about them
+    ceiling_by: name of the budget that says so
+    stop:       whether the endpoint is to stop, or to stay stopped
+    """
+
+    stage: Stage = Stage.OPEN
+    by: str = ""
+    spent: float = 0.0
+    cap: float = 0.0
+    ceiling: int | None = None
+    ceiling_by: str = ""
+    stop: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """Everything from outside that one tick's decision is made of; with what the policy remembers it makes the same decision again.
@@ -237,6 +277,7 @@ class Inputs:
     windows:       schedules, events and overrides in force, and those that begin soon
     calls:         requests that the request path had to hold, divert or refuse because the endpoint sleeps, and that still count
     starts:        starts of replicas that the provider has on record, in a tick in which it was asked for them
+    allowance:     what the budget lets it do; None: there is no budget
     """
 
     sample: Observation[Sample]
@@ -247,6 +288,7 @@ class Inputs:
     windows: tuple[Window, ...] = ()
     calls: int = 0
     starts: tuple[Start, ...] = ()
+    allowance: Allowance | None = None
 
 
 class ReasonCode(StrEnum):
@@ -273,6 +315,12 @@ class ReasonCode(StrEnum):
     CEILING = "ceiling"
     EVENT = "event"
     CLAMPED = "clamped"
+    BUDGET_NO_PREWARM = "budget_no_prewarm"
+    BUDGET_LOWER_MAX = "budget_lower_max"
+    BUDGET_SLOW_UP = "budget_slow_up"
+    BUDGET_STOP_EXPENDABLE = "budget_stop_expendable"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    BUDGET_BURN = "budget_burn"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """The one door to the provider: at most one verified call per endpoint at a time, written down before it is sent.
 
-Guarantees: no call without a durable intent; none while an earlier one is unresolved; none past the guard, which looks again in the
-instant of sending; an answer that was lost is never followed by a blind retry but by a reading. Death between any two steps
-leaves an open intent, which the next reading closes. No guarantee: a call that is still under way inside the provider when a later
-reading does not show it yet may take effect after that; the tick that sees it corrects it.
+Guarantees: no call without a durable intent, none that starts something without its dollars reserved, none while an earlier one is
+unresolved, none past the guard, which looks again in the instant of sending; an answer that was lost is never followed by a blind retry
+but by a reading. Death between any two steps leaves an open intent, which the next reading closes. No guarantee: a call that is
+still under way inside the provider when a later reading does not show it yet may take effect after that; the tick that sees it
+corrects it.
 """
 
 import asyncio
@@ -12,8 +13,9 @@ from collections.abc import Callable
 from functools import partial
 
 from scaler.actuator.actions import applied, plan, satisfied
-from scaler.actuator.guard import Circumstances, Skipped, SkipReason, examine, pause_state
+from scaler.actuator.guard import Circumstances, Skipped, SkipReason, examine, over_budget, pause_state
 from scaler.clock import Clock
+from scaler.ledger import Hold, Ledger, NotGranted
 from scaler.model import Action, ActionKind, Decision, Endpoint, Intent, Outcome, OutcomeStatus
 from scaler.providers.auto_writer import AutoWriter
 from scaler.providers.base import ProviderError, RateLimited, Reader, Refused, Unreachable, Writer
@@ -33,13 +35,16 @@ Check = Callable[[], Skipped | None]
 class Actuator:
     """Carries decisions out. One per process; safe to call for several endpoints at once."""
 
-    def __init__(self, settings: Settings, reader: Reader, writer: Writer, store: Store, clock: Clock) -> None:
-        """Takes the writer over and closes it in the end; reader and store belong to others."""
+    def __init__(
+        self, settings: Settings, reader: Reader, writer: Writer, store: Store, clock: Clock, *, ledger: Ledger | None = None
+    ) -> None:
+        """Takes the writer over and closes it in the end; the rest belongs to others. Without a ledger it keeps an empty one."""
         self._settings = settings
         self._reader = reader
         self._writer = writer
         self._store = store
         self._clock = clock
+        self._ledger = ledger or Ledger(settings, store, clock)
         self._turn: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._quiet_until: dict[str, float] = {}
 
@@ -78,8 +83,21 @@ class Actuator:
             check = partial(check, stop_is_final=await self._why_stop_is_final(key))
             if objection := check():
                 return objection
-        intent = await self._store.add_intent(self._clock.now(), key, action, decision.sentence, observed.bounds)
-        return await self._send(intent, check)
+        return await self._commit(key, action, decision.sentence, observed, check)
+
+    async def _commit(
+        self, key: str, action: Action, why: str, observed: Endpoint, check: Callable[..., Skipped | None]
+    ) -> Outcome | Skipped:
+        """Reserve what it costs, write it down, send it."""
+        hold = None if action.kind is ActionKind.STOP else self._ledger.reserve(key, action.bounds.max_replicas)
+        if isinstance(hold, NotGranted):
+            return over_budget(hold, action)
+        try:
+            intent = await self._store.add_intent(self._clock.now(), key, action, why, observed.bounds)
+        except StoreError:
+            self._release(hold)
+            raise
+        return await self._send(intent, partial(check, hold=hold), hold)
 
     async def _why_stop_is_final(self, key: str) -> str | None:
         """What the journal says of the last start or create, else what the provider says; None: nothing speaks against a stop."""
@@ -91,8 +109,13 @@ class Actuator:
                 break
         return await self._writer.why_stop_is_final() if isinstance(self._writer, AutoWriter) else None
 
-    def _objection(self, key: str, action: Action, *, made: float, count: int, stop_is_final: str | None = None) -> Skipped | None:
-        """What speaks against sending now; ``made`` is the decision's monotonic second, ``count`` the actions of the last hour."""
+    def _objection(
+        self, key: str, action: Action, *, made: float, count: int, stop_is_final: str | None = None, hold: Hold | None = None
+    ) -> Skipped | None:
+        """What speaks against sending now.
+
+        ``made`` is the decision's monotonic second, ``count`` the actions of the last hour, ``hold`` what is reserved for it.
+        """
         endpoint = self._settings.endpoints.get(key)
         if endpoint is None:
             return Skipped(SkipReason.NOT_ALLOWED, f"endpoints.{key} is no longer configured", action)
@@ -103,17 +126,25 @@ class Actuator:
             actions_last_hour=count,
             back_off_seconds=self._quiet_until.get(key, 0.0) - self._clock.monotonic(),
             stop_is_final=stop_is_final,
+            not_granted=None if hold is None else self._ledger.confirm(hold),
         )
         return examine(action, endpoint, self._settings.guard, now)
 
-    async def _send(self, intent: Intent, check: Check) -> Outcome | Skipped:
+    def _release(self, hold: Hold | None) -> None:
+        """Nothing was started with it."""
+        if hold is not None:
+            self._ledger.release(hold)
+
+    async def _send(self, intent: Intent, check: Check, hold: Hold | None) -> Outcome | Skipped:
         """The only place that calls the writer; between the last check and the call nothing is awaited."""
         if objection := check():
+            self._release(hold)
             await self._end(intent, OutcomeStatus.REFUSED, f"not sent: {objection.detail}")
             return objection
         try:
             await self._writer.apply(intent.action)
         except (Unreachable, Refused) as error:
+            self._release(hold)
             self._leave_alone(intent.endpoint, error)
             return await self._record(intent, OutcomeStatus.REFUSED, str(error))
         except ProviderError as error:

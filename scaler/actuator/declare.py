@@ -16,6 +16,7 @@ from scaler.actuator.actuator import HOUR, REFUSED_SECONDS
 from scaler.actuator.find import find_by_display_name
 from scaler.actuator.guard import Circumstances, Skipped, examine, pause_state
 from scaler.clock import Clock
+from scaler.ledger import Hold, Ledger, NotGranted
 from scaler.model import Action, ActionKind, Bounds, Endpoint, EndpointWish, Intent, Outcome, OutcomeStatus
 from scaler.providers.base import Availability, NotFound, ProviderError, RateLimited, Reader, Refused, Unreachable, Writer
 from scaler.providers.together_v2 import NotOffered
@@ -116,15 +117,27 @@ class Declarer:
     """Settles what is declared. One per process; `round` is called by one tick at a time."""
 
     def __init__(
-        self, settings: Settings, reader: Reader, writer: Writer, store: Store, clock: Clock, *, report: Callable[[str, Finding], None]
+        self,
+        settings: Settings,
+        reader: Reader,
+        writer: Writer,
+        store: Store,
+        clock: Clock,
+        *,
+        report: Callable[[str, Finding], None],
+        ledger: Ledger | None = None,
     ) -> None:
-        """Takes the writer over and closes it in the end. ``report`` is told of each new standing and must not raise."""
+        """Takes the writer over and closes it in the end; without a ledger it keeps an empty one.
+
+        ``report`` is told of each new standing and must not raise.
+        """
         self._settings = settings
         self._reader = reader
         self._writer = writer
         self._store = store
         self._clock = clock
         self._report = report
+        self._ledger = ledger or Ledger(settings, store, clock)
         self._ids: dict[str, str] = {}
         self._findings: dict[str, Finding] = {}
         self._missed: dict[str, float] = {}
@@ -238,22 +251,27 @@ class Declarer:
         """Write the intent down, send once, read back."""
         action = Action(ActionKind.CREATE, "", wish.bounds, wish.inactive_timeout_minutes, wish=wish)
         made = self._clock.monotonic()
-        trouble = await self._price_trouble(wish)
+        trouble = await self._price_trouble(key, wish)
         count = await self._store.actions_since(key, self._clock.now() - HOUR)
         objection = self._objection(key, endpoint, action, made, count)
         if objection or trouble:
             return Finding(Standing.HELD, objection.detail if objection else trouble)
+        hold = self._ledger.reserve(key, wish.bounds.max_replicas)
+        if isinstance(hold, NotGranted):
+            return Finding(Standing.HELD, hold.detail)
         intent = await self._store.add_intent(self._clock.now(), key, action, f"endpoints.{key} is declared and does not exist.")
-        if objection := self._objection(key, endpoint, action, made, count):
+        if objection := self._objection(key, endpoint, action, made, count, hold=hold):
+            self._ledger.release(hold)
             await self._end(intent, OutcomeStatus.REFUSED, f"not sent: {objection.detail}")
             return Finding(Standing.HELD, objection.detail)
-        return await self._send(key, intent, wish)
+        return await self._send(key, intent, wish, hold)
 
-    async def _send(self, key: str, intent: Intent, wish: EndpointWish) -> Finding:
+    async def _send(self, key: str, intent: Intent, wish: EndpointWish, hold: Hold) -> Finding:
         """The only place that creates."""
         try:
             created = await self._writer.create(wish)
         except (Unreachable, Refused) as error:
+            self._ledger.release(hold)
             self._leave_alone(key, error)
             await self._end(intent, OutcomeStatus.REFUSED, str(error))
             return Finding(Standing.REFUSED, str(error))
@@ -269,17 +287,23 @@ class Declarer:
         await self._end(intent, OutcomeStatus.UNKNOWN, detail)
         return Finding(Standing.CREATING, detail)
 
-    async def _price_trouble(self, wish: EndpointWish) -> str:
+    async def _price_trouble(self, key: str, wish: EndpointWish) -> str:
         """Why nobody knows what a replica would cost, or that there is none to be had; empty if all is well."""
         offers = {hardware.id: hardware for hardware in await self._reader.hardware(wish.model)}
         if wish.hardware not in offers:
             return f"{wish.hardware} has no price for {wish.model}; there is {', '.join(offers) or 'nothing'}"
         if offers[wish.hardware].availability is Availability.UNAVAILABLE:
             return f"{wish.hardware} is unavailable"
+        self._ledger.set_price(key, offers[wish.hardware].price)
         return ""
 
-    def _objection(self, key: str, endpoint: EndpointSettings, action: Action, made: float, count: int) -> Skipped | None:
-        """What the guard says now; ``made`` is the monotonic second of the plan, ``count`` the actions of the last hour."""
+    def _objection(
+        self, key: str, endpoint: EndpointSettings, action: Action, made: float, count: int, *, hold: Hold | None = None
+    ) -> Skipped | None:
+        """What the guard says now.
+
+        ``made`` is the monotonic second of the plan, ``count`` the actions of the last hour, ``hold`` what is reserved for it.
+        """
         now = self._clock.monotonic()
         circumstances = Circumstances(
             paused=pause_state(self._settings.pause_file),
@@ -287,6 +311,7 @@ class Declarer:
             decision_age=now - made,
             actions_last_hour=count,
             back_off_seconds=self._quiet_until.get(key, 0.0) - now,
+            not_granted=None if hold is None else self._ledger.confirm(hold),
         )
         return examine(action, endpoint, self._settings.guard, circumstances)
 
@@ -304,6 +329,8 @@ class Declarer:
         await self._store.add_outcome(Outcome(intent.id, self._clock.now(), status, detail))
 
 
-def open_declarer(settings: Settings, reader: Reader, store: Store, clock: Clock, *, report: Callable[[str, Finding], None]) -> Declarer:
+def open_declarer(
+    settings: Settings, reader: Reader, store: Store, clock: Clock, *, report: Callable[[str, Finding], None], ledger: Ledger | None = None
+) -> Declarer:
     """The declarer with the writer that the settings ask for; raises `BadProviderSettings`."""
-    return Declarer(settings, reader, open_writer(settings.provider, reader), store, clock, report=report)
+    return Declarer(settings, reader, open_writer(settings.provider, reader), store, clock, report=report, ledger=ledger)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from scaler.ledger import NotGranted
 from scaler.model import Action, ActionKind
 from scaler.settings import EndpointSettings, GuardSettings
 
@@ -24,6 +25,8 @@ class SkipReason(StrEnum):
     BACKING_OFF = "backing_off"
     STORE_FAILED = "store_failed"
     IRREVERSIBLE = "irreversible"
+    OVER_BUDGET = "over_budget"
+    PRICE_UNKNOWN = "price_unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Circumstances:
     actions_last_hour: calls of this endpoint in the last hour that were not refused, without this one
     back_off_seconds:  how long the provider still wants to be left alone; 0 = not
     stop_is_final:     why a stop could not be taken back, or None if nothing says so
+    not_granted:       why the budget does not pay for it, or None if it does
     """
 
     paused: str | None
@@ -52,6 +56,7 @@ class Circumstances:
     actions_last_hour: int
     back_off_seconds: float
     stop_is_final: str | None = None
+    not_granted: NotGranted | None = None
 
 
 def pause_state(path: Path) -> str | None:
@@ -75,7 +80,8 @@ def pause_state(path: Path) -> str | None:
 
 def examine(action: Action, endpoint: EndpointSettings, limits: GuardSettings, now: Circumstances) -> Skipped | None:
     """The first objection to sending ``action`` now, or None. Pure."""
-    return next(_objections(action, endpoint, limits, now), None)
+    unpaid = None if now.not_granted is None else over_budget(now.not_granted, action)
+    return next(_objections(action, endpoint, limits, now), unpaid)
 
 
 def _objections(action: Action, endpoint: EndpointSettings, limits: GuardSettings, now: Circumstances) -> Iterator[Skipped]:
@@ -102,6 +108,11 @@ def _objections(action: Action, endpoint: EndpointSettings, limits: GuardSetting
         yield Skipped(SkipReason.RATE_LIMITED, detail, action)
     if now.back_off_seconds > 0:
         yield Skipped(SkipReason.BACKING_OFF, f"the provider wants to be left alone for {now.back_off_seconds:.0f} s more", action)
+
+
+def over_budget(refused: NotGranted, action: Action) -> Skipped:
+    """The budget does not pay for ``action``."""
+    return Skipped(SkipReason.PRICE_UNKNOWN if refused.price_unknown else SkipReason.OVER_BUDGET, refused.detail, action)
 
 
 def _within(action: Action, endpoint: EndpointSettings) -> bool:

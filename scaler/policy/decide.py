@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 from scaler.model import (
+    Allowance,
     Alternative,
     Bounds,
     Decision,
@@ -17,14 +18,15 @@ from scaler.model import (
     Power,
     Reason,
     ReasonCode,
+    Stage,
     Unknown,
     Window,
 )
 from scaler.policy.calendar import take_note
-from scaler.policy.fleet import Fleet, track
+from scaler.policy.fleet import RUNNING, Fleet, track
 from scaler.policy.history import History
 from scaler.policy.learned import Learned
-from scaler.policy.limits import Limits, limit
+from scaler.policy.limits import Limits, afford, limit
 from scaler.policy.reactive import Need, measure, refuse_consolidation
 from scaler.policy.state import PolicyState
 from scaler.settings import EndpointSettings
@@ -43,6 +45,7 @@ class Situation:
     at:        Unix seconds, for the record
     stopped_by_us: of an endpoint that is stopped: whether the last thing that we did to it was to stop it; None if nobody knows
     windows:   schedules, events and overrides in force, and those that begin soon
+    allowance: what the budget lets it do; None: there is no budget
     limits:    the bounds of this moment where they are not the settings' own; ``settings`` carry them then
     calls:     requests for which the request path calls the sleeping endpoint
     learned:   what was learned of the endpoint; ``settings`` carry its capacity and cold start
@@ -56,6 +59,7 @@ class Situation:
     at: float
     stopped_by_us: bool | None = None
     windows: tuple[Window, ...] = ()
+    allowance: Allowance | None = None
     limits: Limits | None = None
     calls: int = 0
     learned: Learned = field(default_factory=Learned)
@@ -81,24 +85,42 @@ def decide(situation: Situation, before: PolicyState) -> tuple[Decision, PolicyS
         return _hold(situation, before, why), before
     endpoint = seen.value
     state = _observe(situation, endpoint, before)
-    if not situation.windows:
+    if not situation.windows and situation.allowance is None:
         return _decide_known(situation, endpoint, state)
     limits, state = _limit(situation, state)
-    limited = replace(situation, settings=limits.apply(situation.settings), limits=limits)
-    decision, state = _decide_known(limited, endpoint, state)
+    limited = replace(situation, settings=limits.within(situation.settings), limits=limits)
+    cut = _cut(limited, endpoint, limits, state)
+    decision, state = _decide_known(limited, endpoint, state) if cut is None else (cut, state)
     needed = state.needs[-1][1] if state.needs and state.needs[-1][0] == situation.now else 0
     return limits.explain(decision, needed, state.fleet.total if state.fleet else 0), state
 
 
 def _limit(situation: Situation, state: PolicyState) -> tuple[Limits, PolicyState]:
-    """The bounds of this moment by the calendar, and what the load is before planned events."""
-    history, settings, at = situation.history, situation.settings, situation.at
-    lead = settings.policy.cold_start_seconds
+    """The bounds of this moment by calendar and budget, and what the load is before planned events."""
+    history, settings, allowance, at = situation.history, situation.settings, situation.allowance, situation.at
+    fleet = state.fleet or Fleet()
+    lead = settings.policy.cold_start_seconds if allowance is None or allowance.stage is Stage.OPEN else 0.0
     mean = history.mean_concurrency(situation.now - settings.policy.stable_window_seconds)
     planned = settings.policy.per_replica * settings.policy.target_utilization
     needed = mean / planned if history.known_since is not None and history.samples else math.nan
-    usual = take_note(state.usual, situation.windows, needed, state.fleet.total if state.fleet else 0, at=at, lead=lead)
-    return limit(settings, situation.windows, usual, at=at, lead=lead), replace(state, usual=usual)
+    usual = take_note(state.usual, situation.windows, needed, fleet.total, at=at, lead=lead)
+    limits = limit(settings, situation.windows, usual, at=at, lead=lead)
+    return limits if allowance is None else afford(limits, allowance, fleet, settings), replace(state, usual=usual)
+
+
+def _cut(situation: Situation, endpoint: Endpoint, limits: Limits, state: PolicyState) -> Decision | None:
+    """What a budget that is used up demands at once, whatever the traffic; the reason is in the limits."""
+    allowance = situation.allowance
+    if allowance is None or endpoint.state not in RUNNING | {EndpointState.STOPPED}:
+        return None
+    if allowance.stop and endpoint.state is EndpointState.STOPPED:
+        return _hold(situation, state)
+    if allowance.stop:
+        return _decision(situation, Course(endpoint.bounds.min_replicas, ()), Power.STOP, floor_max=endpoint.bounds.max_replicas)
+    over = endpoint.state is EndpointState.STARTED and endpoint.bounds.max_replicas > limits.ceiling.replicas
+    if allowance.stage is Stage.EXHAUSTED and over:
+        return _decision(situation, Course(limits.ceiling.replicas, ()), Power.KEEP, floor_max=0)
+    return None
 
 
 def _decide_known(situation: Situation, endpoint: Endpoint, state: PolicyState) -> tuple[Decision, PolicyState]:

@@ -1,4 +1,4 @@
-"""Within what a decision must stay: the endpoint's own bounds, narrowed by the calendar. Pure.
+"""Within what a decision must stay: the endpoint's own bounds, narrowed by the calendar, then by the budget. Pure.
 
 `limit` makes the bounds of this moment, and settings that carry them; `Limits.explain` adds to a decision what they have changed in it.
 """
@@ -7,8 +7,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from scaler.model import Alternative, Decision, Power, Reason, ReasonCode, Window
+from scaler.model import Allowance, Alternative, Decision, Power, Reason, ReasonCode, Stage, Window
 from scaler.policy.calendar import Bound, Usual, ceilings, due, floors
+from scaler.policy.fleet import Fleet
 from scaler.settings import EndpointSettings
 
 MAX_AWAKE_MINUTES = 1440
@@ -17,8 +18,9 @@ MAX_AWAKE_MINUTES = 1440
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Floor and ceiling of this moment, ``floor <= ceiling``, and what was cut off on the way to them.
+    """Floor and ceiling of this moment, ``floor <= ceiling``.
 
+    clamps:        what was cut off on the way to them, and how tight the budget is; said in every case
     called_until:  Unix second up to which somebody asks for replicas beside the traffic: till then a stopped endpoint is to run
     awake_minutes: the platform's own idle timer must not strike in less
     """
@@ -29,8 +31,8 @@ class Limits:
     called_until: float | None = None
     awake_minutes: int = 0
 
-    def apply(self, settings: EndpointSettings) -> EndpointSettings:
-        """The settings with these bounds in them; an endpoint that is called for does not stop."""
+    def within(self, settings: EndpointSettings) -> EndpointSettings:
+        """``settings`` with these bounds in them; an endpoint that is called for does not stop."""
         bounds: dict[str, object] = {"min_replicas": self.floor.replicas, "max_replicas": self.ceiling.replicas}
         if self.called_until is not None:
             minutes = settings.idle.inactive_timeout_minutes
@@ -86,6 +88,41 @@ def limit(settings: EndpointSettings, windows: Sequence[Window], usual: Sequence
     until = max((window.ends for window in calling), default=None)
     longest = max((window.ends - window.begins for window in calling), default=0.0) + lead
     return Limits(floor, ceiling, clamps, until, min(MAX_AWAKE_MINUTES, math.ceil(longest / 60)))
+
+
+def afford(limits: Limits, allowance: Allowance, fleet: Fleet, settings: EndpointSettings) -> Limits:
+    """The limits as the budget narrows them: it wins over every floor but ``min_replicas``."""
+    paid = [(allowance.ceiling, allowance.ceiling_by)] if allowance.ceiling is not None else []
+    if allowance.stage >= Stage.SLOW_UP:
+        paid.append((fleet.total + (0 if fleet.starting else 1), allowance.by))
+    clamps = limits.clamps if allowance.stage is Stage.OPEN else (*limits.clamps, stage_reason(allowance))
+    most, by = min(paid, default=(limits.ceiling.replicas, ""))
+    most = max(most, settings.min_replicas)
+    if most >= limits.ceiling.replicas:
+        return replace(limits, clamps=clamps)
+    code = ReasonCode.CEILING if allowance.stage >= Stage.LOWER_MAX else ReasonCode.BUDGET_BURN
+    reason = Reason(code, f"Budget '{by}' pays for at most {most} of them now.", {"ceiling": most})
+    ceiling = Bound(most, f"budget '{by}'", reason)
+    if limits.floor.replicas <= most:
+        return replace(limits, ceiling=ceiling, clamps=clamps)
+    clamp = _clamp(f"{limits.floor.by} asks for {limits.floor.replicas}, budget '{by}' pays for {most}.")
+    return replace(limits, floor=replace(limits.floor, replicas=most), ceiling=ceiling, clamps=(clamp, *clamps))
+
+
+MEASURES = {
+    Stage.NO_PREWARM: (ReasonCode.BUDGET_NO_PREWARM, "nothing is started ahead of need"),
+    Stage.LOWER_MAX: (ReasonCode.BUDGET_LOWER_MAX, "the maximum is what can be paid until the period ends"),
+    Stage.SLOW_UP: (ReasonCode.BUDGET_SLOW_UP, "one replica is added after the other"),
+    Stage.STOP_EXPENDABLE: (ReasonCode.BUDGET_STOP_EXPENDABLE, "what is expendable is stopped"),
+    Stage.EXHAUSTED: (ReasonCode.BUDGET_EXHAUSTED, "only what is never given up goes on"),
+}
+
+
+def stage_reason(allowance: Allowance) -> Reason:
+    """How tight the budget is, and what follows. ``allowance`` has a stage."""
+    code, measure = MEASURES[allowance.stage]
+    why = f"Budget '{allowance.by}': ${allowance.spent:.2f} of ${allowance.cap:.2f} are spent, {measure}."
+    return Reason(code, why, {"spent_dollars": allowance.spent, "budget_dollars": allowance.cap})
 
 
 def _clamp(sentence: str) -> Reason:

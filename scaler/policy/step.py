@@ -38,6 +38,7 @@ def step(key: str, settings: EndpointSettings, inputs: Inputs, memory: Memory) -
         inputs.at,
         stopped_by_us=inputs.stopped_by_us,
         windows=inputs.windows,
+        allowance=inputs.allowance,
         calls=inputs.calls,
         learned=learned,
     )

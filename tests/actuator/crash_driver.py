@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from scaler.actuator import Actuator
 from scaler.clock import SystemClock
+from scaler.ledger import Ledger
 from scaler.model import Bounds, Decision, Power
 from scaler.providers import open_reader
 from scaler.providers.auto_writer import open_writer
@@ -53,7 +54,10 @@ async def main(base_url: str, directory: Path, step: str) -> None:
     writer = open_writer(settings.provider, reader)
     parts = {"reader": reader, "writer": writer, "store": store}
     mortal: dict[str, Any] = {name: Mortal(name, part, step) for name, part in parts.items()}
-    actuator = Actuator(settings, mortal["reader"], mortal["writer"], mortal["store"], SystemClock())
+    clock = SystemClock()
+    actuator = Actuator(
+        settings, mortal["reader"], mortal["writer"], mortal["store"], clock, ledger=Ledger(settings, mortal["store"], clock)
+    )
     for _ in range(2):
         observed = await reader.get("endpoint-1")
         await actuator.reconcile("chat", observed)
