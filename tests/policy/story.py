@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from scaler.model import Decision, Endpoint, EndpointState, Inputs, Known, Observation, Power, Sample, Unknown, Window
+from scaler.model import Allowance, Decision, Endpoint, EndpointState, Inputs, Known, Observation, Power, Sample, Unknown, Window
 from scaler.policy import Memory, step
 from scaler.policy.fleet import Fleet
 from scaler.settings import EndpointSettings
@@ -44,6 +44,7 @@ class Story:
     obeys: bool = True
     provider_silent: str | None = None
     windows: Callable[[float], tuple[Window, ...]] = lambda _at: ()
+    allowance: Callable[[float], Allowance | None] = lambda _at: None
     stopped_by_us: bool | None = None
 
     def tick(self, concurrency: float | None, *, slow: int = 0) -> Decision:
@@ -55,7 +56,7 @@ class Story:
         endpoint: Observation[Endpoint] = (
             Unknown(self.provider_silent, self.now) if self.provider_silent else Known(self.endpoint, "story", self.now)
         )
-        inputs = Inputs(seen, endpoint, self.now, self.now, self.stopped_by_us, self.windows(self.now))
+        inputs = Inputs(seen, endpoint, self.now, self.now, self.stopped_by_us, self.windows(self.now), allowance=self.allowance(self.now))
         decision, self.memory = step("chat", self.settings, inputs, self.memory)
         self.decisions.append(decision)
         if self.obeys and not decision.hold:
