@@ -13,7 +13,7 @@ COMPILE := $(UV) pip compile --quiet $(UV_FLAGS) --universal --python-version 3.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench soak compat-table corpus-table lock clean
+.PHONY: help demo test lint bench soak compat-table corpus-table waking-page lock clean
 
 help:
 	@echo "make demo   see it work against a platform in a box; no account, no cost"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench  what the proxy costs, measured"
 	@echo "make compat-table   run the Together clients' commands and write docs/together-clients.md"
 	@echo "make corpus-table   ask nginx and HAProxy about the corpus and write docs/request-corpus.md"
+	@echo "make waking-page    see what clients see while an endpoint wakes, and write docs/waking.md"
 	@echo "make lock   resolve requirements/*.txt again (UV_FLAGS=--upgrade: newest versions)"
 	@echo "make clean  remove $(VENV) and caches"
 
@@ -47,6 +48,9 @@ compat-table: $(VENV)/.dev
 
 corpus-table: $(VENV)/.dev
 	CORPUS_TABLE=write $(BIN)/python -m pytest tests/proxy/test_proxy_oracles.py
+
+waking-page: $(VENV)/.dev
+	WAKING_PAGE=write $(BIN)/python -m pytest tests/compat/test_compat_waking.py
 
 lock: $(UV)
 	$(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt >/dev/null

@@ -76,7 +76,8 @@ def readiness_of(
     capacity = learned.per_replica(settings) * max(1, ready)
     if standing is Standing.READY:
         return Readiness(standing, now, capacity)
-    since = before.since if before is not None and before.standing is standing else now
-    waking = standing is Standing.WAKING and since is not None
-    elapsed = now - since if waking and since is not None else 0.0
-    return Readiness(standing, now, capacity, since if waking else None, learned.lead(settings).remaining(elapsed, PLANNED))
+    starts = learned.lead(settings)
+    if standing is Standing.ASLEEP:
+        return Readiness(standing, now, capacity, remaining_seconds=starts.remaining(0.0, PLANNED))
+    since = now if before is None or before.since is None else before.since
+    return Readiness(standing, now, capacity, since, starts.remaining(now - since, PLANNED))

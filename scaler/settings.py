@@ -391,8 +391,8 @@ class EventSettings(Section):
 class FallbackSettings(Section):
     """Where requests go instead, on the same upstream with the same key; it has a budget, since it is usually billed by the token."""
 
-    model: Annotated[str, Field(min_length=1, max_length=300)]
-    """A serverless model's name, or another endpoint of this configuration."""
+    model: Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[!-~]+$")]
+    """A serverless model's name, or another endpoint or pool of this configuration."""
     requests_per_minute: Annotated[int, Field(gt=0)] = 60
     """Most requests sent there in any minute, on average; as many may come at once."""
     requests_per_day: Annotated[int, Field(gt=0)] = 10_000
@@ -411,8 +411,8 @@ class WakeSettings(Section):
     saturated: Literal["pass", "queue", "spill", "shed"] = "pass"
     """While it is full: pass, the platform has a queue of its own; queue here; spill: queue within the objective, then fall back; shed:
     queue within the objective, then 503."""
-    hold_seconds: Positive = 600.0
-    """A request is held this long, then answered with 504; clients give up after ten minutes themselves."""
+    hold_seconds: Positive = 540.0
+    """A request is held this long, then answered with 504; OpenAI's clients give up after ten minutes themselves."""
     max_held: Annotated[int, Field(gt=0)] = 1_000
     """Most requests held; beyond it 503."""
     max_held_bytes: Annotated[int, Field(gt=0)] = 64 * 1024 * 1024
@@ -857,6 +857,9 @@ class Settings(BaseSettings):
         for key, endpoint in self.endpoints.items():
             if endpoint.pool in seen:
                 raise ValueError(f"endpoints.{key}.pool: {endpoint.pool!r} already names endpoints.{seen[endpoint.pool]}")
+            fallback = endpoint.wake.fallback
+            if fallback is not None and (seen.get(fallback.model) == key or fallback.model == endpoint.pool):
+                raise ValueError(f"endpoints.{key}.wake.fallback.model: expected another one, {fallback.model!r} is itself")
         return self
 
     @model_validator(mode="after")

@@ -545,8 +545,8 @@ def _routed(body: Whole, context: Context) -> tuple[Whole, Route]:
     """The body as it goes upstream, and the route it takes; raises `Refusal`."""
     name = asked(body)
     route = context.routes.find(name)
-    if route is None and name in context.routes.pools:
-        route = context.gates.choose(context.routes.pools[name])
+    if route is None:
+        route = context.gates.choose(context.routes, name)
     if route is None:
         raise Refusal("model_not_found", f"There is no model {name[:200]!r} here.", param="model")
     return rewrite(body, name, route.model), route

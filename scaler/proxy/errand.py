@@ -3,20 +3,20 @@
 from typing import Protocol, TypeVar
 
 from scaler.proxy.errors import Refusal
-from scaler.proxy.exchange import Client, Exchange
+from scaler.proxy.exchange import Exchange
 from scaler.proxy.gate import MODES, Gate, Way
 from scaler.proxy.gates import Gates
 from scaler.proxy.http1 import Framing, RequestHead
 from scaler.proxy.meter import InFlight
 from scaler.proxy.model_field import Body, parse, rewrite
 from scaler.proxy.routes import Objective, Route, RouteTable
-from scaler.proxy.waiting import Continued, KeptAlive, Waiting, uncompressed
+from scaler.proxy.waiting import Continued, Host, KeptAlive, Waiting, uncompressed
 
 Kind = TypeVar("Kind", bound=Exchange)
 
 
-class Host(Client, Protocol):
-    """The connection that a request came on."""
+class Connection(Host, Protocol):
+    """The connection that a request came on, and what an errand asks of it."""
 
     def enter(self, key: str, objective: Objective) -> InFlight:
         """The request is in flight from now on, under this key of the meter. Raises `Refusal` where its client has no seat left."""
@@ -39,7 +39,7 @@ def fallback_key(key: str) -> str:
 class Errand:
     """One request, until its exchange begins or it is refused."""
 
-    def __init__(self, host: Host, head: RequestHead, body: Body, route: Route, *, gates: Gates, routes: RouteTable) -> None:
+    def __init__(self, host: Connection, head: RequestHead, body: Body, route: Route, *, gates: Gates, routes: RouteTable) -> None:
         """``body``: as ``route`` wants it."""
         self._host = host
         self._head = head
@@ -77,6 +77,8 @@ class Errand:
         fallback = self._route.wake.fallback
         assert fallback is not None  # noqa: S101 (the gate has looked)
         other = self._routes.find(fallback.model)
+        if other is None:
+            other = self._gates.choose(self._routes, fallback.model)
         if other is not None and not self._gates[other.key].proven:
             raise self._gate.shed("endpoint_waking", f"The endpoint of {self._route.key} {self._gate.plight()}, and so does its fallback.")
         model = fallback.model if other is None else other.model

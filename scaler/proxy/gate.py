@@ -90,7 +90,9 @@ class Gate:
         self.health = Health()
         self.proven = route.readiness is None or route.readiness.standing is Standing.READY
         """Whether the endpoint is taken to serve."""
-        self._meter = meter
+        self._proven_at = -inf
+        self.meter = meter
+        """Of the route."""
         self._on_call = on_call
         self._on_doubt = on_doubt
         self._hold = Hold()
@@ -109,19 +111,20 @@ class Gate:
         """The route as the table has it now. Only an endpoint that was not ready before has to prove that it is."""
         before, now = self.route.readiness, route.readiness
         self.route = route
-        if now is None:
+        if now is None or (now.standing is Standing.READY and (before is None or not route.wake.probe)):
             self.proven = True
-        elif before is None or now.standing < before.standing:
-            self.proven = now.standing is Standing.READY
-        elif now.standing is Standing.READY and not route.wake.probe:
-            self.proven = True
+        elif before is None or now.standing < before.standing or (now.standing is Standing.ASLEEP and now.at > self._proven_at):
+            self.proven = False
         if now is None or now.standing is not Standing.ASLEEP:
             self.call = None
+        elif self._hold and self.call is None:
+            self._note_call()  # it fell asleep again under those who wait
         self._settle()
 
     def prove(self) -> None:
-        """A probe was answered: the endpoint serves, whatever was said of it."""
+        """A probe was answered: the endpoint serves, whatever was said of it until now."""
         self.proven = True
+        self._proven_at = self.meter.monotonic()
         self.call = None
         self._settle()
 
@@ -142,12 +145,12 @@ class Gate:
     def load(self) -> float:
         """Requests in flight with one more, as a share of the capacity; of a capacity that is not known, as if it were one."""
         capacity = self.capacity
-        return (self._meter.in_flight + 1) / (capacity if 0 < capacity < inf else 1.0)
+        return (self.meter.in_flight + 1) / (capacity if 0 < capacity < inf else 1.0)
 
     def calls(self, seconds: float) -> int:
         """Requests that call the sleeping endpoint, and still count: somebody waits, or the last came within so many seconds."""
         call = self.call
-        if call is None or not (self._hold or self._meter.monotonic() - call.last < seconds):
+        if call is None or not (self._hold or self.meter.monotonic() - call.last < seconds):
             return 0
         return call.requests
 
@@ -169,11 +172,16 @@ class Gate:
         self._hold.put(held)
         self._settle()
 
-    def unhold(self, held: Held, seconds: float) -> None:
-        """It has waited ``seconds`` and waits no longer, whatever the reason."""
+    def give_up(self, held: Held, outcome: str) -> None:
+        """It leaves without its turn; what it ends with says nothing of the endpoint, whose ends the gate goes by."""
         self._hold.drop(held)
-        self._hold_seconds.observe(seconds)
+        self.meter.on_leave = None
+        held.record.finish(outcome)
         self._settle()
+
+    def held_for(self, seconds: float) -> None:
+        """A request has waited so long, whatever came of it."""
+        self._hold_seconds.observe(seconds)
 
     def shed(self, code: str, message: str, *, retry_after: float | None = None) -> Refusal:
         """The refusal, counted. ``retry_after`` in seconds; default: what is known of the start, or of the queue."""
@@ -190,7 +198,7 @@ class Gate:
             return 0.0
         if readiness.remaining_seconds is None:
             return None
-        passed = self._meter.monotonic() - readiness.at if readiness.standing is not Standing.ASLEEP else 0.0
+        passed = self.meter.monotonic() - readiness.at if readiness.standing is not Standing.ASLEEP else 0.0
         return max(0.0, readiness.remaining_seconds - passed)
 
     def spill(self) -> bool:
@@ -232,11 +240,11 @@ class Gate:
     @property
     def _busy(self) -> int:
         """Requests that have passed and not ended."""
-        return self._meter.in_flight - len(self._hold)
+        return self.meter.in_flight - len(self._hold)
 
     def _note_call(self) -> None:
         """The first request to a sleeping endpoint wakes it; the others are counted."""
-        readiness, now = self.route.readiness, self._meter.monotonic()
+        readiness, now = self.route.readiness, self.meter.monotonic()
         if readiness is None or readiness.standing is not Standing.ASLEEP:
             return
         if self.call is not None:
@@ -275,7 +283,7 @@ class Gate:
 
     def _may_go_elsewhere(self) -> bool:
         fallback = self.route.wake.fallback
-        return fallback is not None and self._budget.take(fallback, self._meter.monotonic())
+        return fallback is not None and self._budget.take(fallback, self.meter.monotonic())
 
     def expected_wait(self) -> float:
         """Seconds that the next one would wait at the pace of the latest ends; 0 where no pace is known."""
@@ -291,12 +299,11 @@ class Gate:
 
     def _left(self, outcome: str) -> None:
         """A request has ended, and leaves room."""
-        now = self._meter.monotonic()
+        now = self.meter.monotonic()
         if self.proven:
             self.health.note(outcome, now)
         if not self.open:
-            if outcome != "aborted":
-                self._note_pace(now)
+            self._note_pace(now)
             self._settle()
 
     def _note_pace(self, now: float) -> None:
@@ -318,6 +325,6 @@ class Gate:
         finally:
             self._releasing = False
         self.open = self.proven and not self._hold and (self.route.wake.saturated == "pass" or self.route.readiness is None)
-        self._meter.on_leave = None if self.open and self.route.pool is None else self._left
+        self.meter.on_leave = None if self.open and self.route.pool is None else self._left
         if self.in_doubt:
             self._on_doubt(self)

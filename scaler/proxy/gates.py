@@ -1,7 +1,7 @@
 """All gates: one for each route, whatever becomes of the table; who probes behind those in doubt; and which of a pool is taken."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from scaler.proxy.gate import Gate, GateReading
 from scaler.proxy.meter import Meter
@@ -22,31 +22,34 @@ class Gates:
         self._pool = pool
         self._request_starts = request_starts
         self._on_call = on_call
-        self._gates: dict[str, Gate] = {}
+        self.by_key: dict[str, Gate] = {}
+        """Those of all routes that some table named."""
         self._probing: dict[str, asyncio.Task[None]] = {}
 
     def __getitem__(self, key: str) -> Gate:
         """The gate of a route that some table named."""
-        return self._gates[key]
+        return self.by_key[key]
 
     def __contains__(self, key: object) -> bool:
         """Whether some table named this route."""
-        return key in self._gates
+        return key in self.by_key
 
     def use(self, table: RouteTable) -> None:
         """Every gate learns what the table knows; whoever waits at one that is gone is let go to where it led."""
         fresh = {route.key: route for route in table.routes}
-        for key, gate in self._gates.items():
+        for key, gate in self.by_key.items():
             gate.use(fresh.pop(key) if key in fresh else gate.route.unknown())
         for key, route in fresh.items():
-            self._gates[key] = Gate(route, self._meter.route(key), self._on_call, self._doubt)
+            self.by_key[key] = Gate(route, self._meter.route(key), self._on_call, self._doubt)
 
-    def choose(self, routes: Sequence[Route]) -> Route:
+    def choose(self, table: RouteTable, pool: str) -> Route | None:
         """The one of a pool's routes that has the most room: ready ones in good health, weighed by capacity; if all look bad, any.
 
-        If none is ready, the one that is nearest to it, the first in the table among equals.
+        If none is ready, the one that is nearest to it, the first in the table among equals. None where there is no such pool.
         """
-        gates = [self._gates[route.key] for route in routes]
+        gates = [self.by_key[route.key] for route in table.pools.get(pool, ())]
+        if not gates:
+            return None
         ready = [gate for gate in gates if gate.proven]
         if not ready:
             return max(gates, key=_nearness).route
@@ -55,7 +58,7 @@ class Gates:
 
     def read(self) -> dict[str, GateReading]:
         """The figures of every gate that there ever was."""
-        return {key: gate.read() for key, gate in self._gates.items()}
+        return {key: gate.read() for key, gate in self.by_key.items()}
 
     def close(self) -> None:
         """Probe no more."""

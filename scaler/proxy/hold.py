@@ -3,12 +3,15 @@
 from collections import OrderedDict
 from typing import Protocol
 
+from scaler.proxy.meter import InFlight
+
 
 class Held(Protocol):
     """A request that waits."""
 
     size: int
     """Bytes that it keeps in memory."""
+    record: InFlight
 
     def release(self) -> None:
         """Its turn has come."""

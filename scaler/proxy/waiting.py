@@ -6,6 +6,7 @@ Status 200 has then been said; whatever goes wrong later is told as an event wit
 
 import asyncio
 import re
+from math import inf
 from time import monotonic
 from typing import Protocol
 
@@ -21,6 +22,13 @@ OK = 200
 _ACCEPT_ENCODING = re.compile(rb"(?im)^accept-encoding:[^\r\n]*\r\n")
 
 
+class Host(Client, Protocol):
+    """The connection that a request came on."""
+
+    def expire(self) -> None:
+        """Its deadline has passed."""
+
+
 class Purpose(Protocol):
     """What a request waits for."""
 
@@ -34,7 +42,7 @@ class Purpose(Protocol):
 class Waiting:
     """One request in the queue of its gate."""
 
-    def __init__(self, client: Client, purpose: Purpose, gate: Gate, record: InFlight, size: int, *, speed: float) -> None:
+    def __init__(self, client: Host, purpose: Purpose, gate: Gate, record: InFlight, size: int, *, speed: float) -> None:
         """``size``: bytes of its body; ``speed``: seconds of the gate's clock per real second."""
         self.size = size
         self.record = record
@@ -43,7 +51,8 @@ class Waiting:
         self._gate = gate
         self._speed = speed
         self._since = monotonic()
-        client.deadline = self._since + gate.patience / speed
+        client.deadline = inf  # the sweep of all deadlines is too coarse here
+        self._alarm = asyncio.get_running_loop().call_later(gate.patience / speed, client.expire)
 
     @property
     def seconds(self) -> float:
@@ -73,13 +82,13 @@ class Waiting:
     def abort(self) -> None:
         """The client is gone."""
         self._end()
-        self.record.finish("aborted")
+        self._gate.give_up(self, "aborted")
 
     def expire(self) -> str:
         """It has waited too long; returns which limit that was."""
         if self._gate.spill():
             self._end()
-            self.record.finish("aborted")  # here; it begins anew where it goes
+            self._gate.give_up(self, "aborted")  # here; it begins anew where it goes
             try:
                 self._purpose.divert(self)
             except Refusal as refusal:
@@ -98,14 +107,15 @@ class Waiting:
     def turn_away(self, refusal: Refusal) -> None:
         """It will not have its turn."""
         self._end()
-        self.record.finish("5xx")
+        self._gate.give_up(self, "5xx")
         self._tell(refusal)
 
     # inside
 
     def _end(self) -> None:
         """It waits no longer."""
-        self._gate.unhold(self, self.seconds)
+        self._alarm.cancel()
+        self._gate.held_for(self.seconds)
 
     def _tell(self, refusal: Refusal) -> None:
         self._client.refuse(refusal)
@@ -116,7 +126,7 @@ class KeptAlive(Waiting):
 
     def __init__(
         self,
-        client: Client,
+        client: Host,
         purpose: Purpose,
         gate: Gate,
         record: InFlight,

@@ -3,9 +3,10 @@
 import asyncio
 import json
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from scaler.proxy.gate import GateReading
-from scaler.proxy.routes import Readiness, Route, RouteTable, Standing
+from scaler.proxy.routes import Objective, Readiness, Route, RouteTable, Standing
 from scaler.settings import WakeSettings
 from tests.proxy.house import House
 from tests.proxy.wire import MODEL, STREAM_HEAD, Message, Visit, answer, chunk, request
@@ -59,10 +60,19 @@ class Sleeper:
             self.serving -= 1
 
 
-def route(standing: Standing | None, *, at: float = 0.0, capacity: float = 4.0, remaining: float | None = None, **wake: object) -> Route:
+def route(
+    standing: Standing | None,
+    *,
+    at: float = 0.0,
+    capacity: float = 4.0,
+    remaining: float | None = None,
+    objective: Objective = Objective(),  # noqa: B008 (it is frozen)
+    **wake: Any,  # noqa: ANN401 (settings of any type)
+) -> Route:
     """The route ``chat`` with an endpoint that stands so; None = nothing is known."""
     readiness = None if standing is None else Readiness(standing, at, capacity, remaining_seconds=remaining)
-    return Route("chat", MODEL, frozenset({"chat"}), wake=WakeSettings.model_validate(QUICK | wake), readiness=readiness)
+    settings = WakeSettings.model_validate(QUICK | wake)
+    return Route("chat", MODEL, frozenset({"chat"}), objective, wake=settings, readiness=readiness)
 
 
 def tell(house: House, *routes: Route) -> None:
