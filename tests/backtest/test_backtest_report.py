@@ -163,3 +163,18 @@ def test_labels_of_a_few_points_cover_each_other_only_where_there_is_no_room(pla
     assert all(label.x < 640 for label in labels)
     starts = [(label.x, label.y, label.anchor) for label in labels]
     assert len(set(starts)) == len(starts)
+
+
+def test_endpoints_that_sleep_are_told_one_by_one(tmp_path: Path, monkeypatch: Patch) -> None:
+    trace = tmp_path / "few_clients_600s.csv"
+    calls = [(client, day * 144 + 60 + 4 * client + k) for client in (3, 7) for day in range(14) for k in (0, 1, 6)]
+    trace.write_text("client,window_600s,requests\n" + "".join(f"{client},{window},1\n" for client, window in calls))
+    options = ("--policy", "idle_30m,oracle", "--cold-start", "300", "--warm-share", "0.5", "--html", tmp_path / "a.html")
+    assert backtest(monkeypatch, trace, *options, "--json", tmp_path / "rows.json") == 0
+    page = (tmp_path / "a.html").read_text()
+    strips = [attributes for tag, attributes in Tags(page).tags if tag == "path" and attributes.get("class") == "used"]
+    assert len(strips) == 2
+    # Ten-minute windows 0, 1 and 6 of a day: asleep at the first, still awake at the second, asleep after half an hour at the last.
+    assert "33.33% of the windows in use found their endpoint awake" in page
+    always = 2 * (rows_of(tmp_path / "rows.json")[0]["days"]) * 24 * 10.8
+    assert f"<b>${always:,.0f}</b><span>2 endpoints always on</span>" in page

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 import scaler
 from scaler.backtest.options import Options
 from scaler.backtest.report import story
+from scaler.backtest.report.sleep_story import SleepStory
 from scaler.backtest.report.story import Story
 from scaler.backtest.rows import Played
 
@@ -19,5 +20,13 @@ def page(runs: Sequence[Played], options: Options) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     groups = groupby(runs, key=lambda one: (one.result.row.trace, one.result.row.cold_start_seconds))
-    stories = [Story(list(group), options.warm_up_seconds, options.price, options.objective) for _, group in groups]
+    stories = [_story(list(group), options) for _, group in groups]
     return environment.get_template("page.html.j2").render(stories=stories, options=options, version=scaler.__version__, box=story)
+
+
+def _story(runs: list[Played], options: Options) -> Story:
+    each = tuple(one for one in runs if one.result.row.client is not None)
+    if not each:
+        return Story(runs, options.warm_up_seconds, options.price, options.objective)
+    together = [one for one in runs if one.result.row.client is None]
+    return SleepStory(together, options.warm_up_seconds, options.price, options.warm_share or options.objective, each=each)

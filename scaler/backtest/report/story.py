@@ -51,6 +51,17 @@ class Timeline:
 
 
 @dataclass(frozen=True, slots=True)
+class Strip:
+    """When one endpoint was on, and when it was in use; paths along the height ``y``."""
+
+    name: str
+    y: float
+    on: str
+    used: str
+    cold: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dot:
     """A policy in the plot of cost against attainment."""
 
@@ -73,14 +84,52 @@ class Scatter:
     optimum: float
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What things are called: what is counted, what is good, and what the lines of the plots are."""
+
+    unit: str
+    good: str
+    share: str
+    traffic: str
+    wanted: str
+    late: str
+
+
+FLEET = Words(
+    unit="replicas",
+    good="of the work was served on time",
+    share="on time",
+    traffic="traffic, in replicas kept busy (pale: its peaks)",
+    wanted="replicas running and starting",
+    late="work that was late (the darker, the more)",
+)
+
+
 @dataclass(frozen=True)
 class Story:
-    """The runs of one trace at one cold start; the first row's policy is the hero, or scaler if it is among them."""
+    """The runs of one trace at one cold start; the first row's policy is the hero, or scaler if it is among them.
+
+    objective: share that should be on time
+    """
 
     runs: Sequence[Played]
     warm_up_seconds: float
     price: float
     objective: float
+    words: Words = FLEET
+    lates: tuple[float, ...] = (0.0001, 0.001, 0.01, 0.05, 0.1, 0.2, 0.5)
+    """Ticks of what did not go well; beyond the first and the last there is no room."""
+
+    @staticmethod
+    def share(row: Row) -> float:
+        """Share of what went well."""
+        return row.attainment if row.attainment is not None else row.warm_share or 0.0
+
+    @property
+    def always(self) -> str:
+        """Who never scales."""
+        return f"{self.peak} {self.words.unit} always on"
 
     @cached_property
     def hero(self) -> Played:
@@ -98,7 +147,8 @@ class Story:
         return sorted((one.result.row for one in self.runs), key=lambda row: row.cost_replica_minutes)
 
     @cached_property
-    def _first(self) -> int:
+    def first(self) -> int:
+        """The first step that is scored."""
         return math.ceil(self.warm_up_seconds / STEP_SECONDS)
 
     @cached_property
@@ -132,6 +182,11 @@ class Story:
         dollars = score.cost_replica_minutes / 60 * self.price
         return replace(self.row, policy="static", cost_dollars=dollars, attainment=score.attainment)
 
+    @cached_property
+    def strips(self) -> list[Strip]:
+        """A line for each endpoint, where there are several."""
+        return []
+
     @property
     def saved_dollars(self) -> float:
         """What the hero costs less."""
@@ -158,21 +213,21 @@ class Story:
         lately = window_max(padded, behind + 1)
         held = np.clip(np.minimum(lately, ready) - served, 0.0, None)
         parts = (served, billed - ready, held, ready - served - held)
-        total = float(billed[self._first :].sum()) or 1.0
+        total = float(billed[self.first :].sum()) or 1.0
         names = (("work", "work"), ("cold starts", "cold"), ("held after peaks", "held"), ("idle headroom", "idle"))
-        return [Share(name, 100 * float(part[self._first :].sum()) / total, kind) for (name, kind), part in zip(names, parts, strict=True)]
+        return [Share(name, 100 * float(part[self.first :].sum()) / total, kind) for (name, kind), part in zip(names, parts, strict=True)]
 
     @cached_property
     def timelines(self) -> list[Timeline]:
         """The whole scored time, and the day with most late work if there is more than one."""
         size = self.hero.demand.size
-        whole = _timeline(self, self._first, size, "All of it")
+        whole = _timeline(self, self.first, size, "All of it")
         day = round(DAY / STEP_SECONDS)
-        if size - self._first <= day * 1.5:
+        if size - self.first <= day * 1.5:
             return [whole]
-        late = self.hero.late[self._first :]
+        late = self.hero.late[self.first :]
         sums = [float(late[start : start + day].sum()) for start in range(0, late.size - day + 1, day)]
-        worst = self._first + day * max(range(len(sums)), key=sums.__getitem__)
+        worst = self.first + day * max(range(len(sums)), key=sums.__getitem__)
         return [whole, _timeline(self, worst, worst + day, "The day with most late work, closer")]
 
     @cached_property
@@ -207,28 +262,25 @@ def _shares(late: Demand, means: Demand) -> Demand:
 
 
 SCATTER_WIDTH, SCATTER_HEIGHT = 640.0, 360.0
-BEST_LATE, WORST_LATE = 0.0001, 0.5
-"""Ends of the axis of late work; shares beyond are drawn at the end."""
 RATIOS = (1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)
-LATES = (0.0001, 0.001, 0.01, 0.05, 0.1, 0.2, 0.5)
 
 
 def _scatter(story: Story) -> Scatter:
-    rows = [row for row in story.rows if row.ratio_to_oracle is not None and row.attainment is not None]
+    rows = [row for row in story.rows if row.ratio_to_oracle is not None]
     ratios = [row.ratio_to_oracle or 1.0 for row in rows]
     low, high = max(0.5, min(0.97, *ratios)), max(1.6, *ratios) * 1.12
     x = Scale(low, high, 58.0, SCATTER_WIDTH - 14, log=True)
-    y = Scale(BEST_LATE, WORST_LATE, 16.0, SCATTER_HEIGHT - 44, log=True)
-    points = [(x.at(row.ratio_to_oracle or 1.0), y.at(max(BEST_LATE, 1 - (row.attainment or 0.0))), row.policy) for row in rows]
+    y = Scale(story.lates[0], story.lates[-1], 16.0, SCATTER_HEIGHT - 44, log=True)
+    points = [(x.at(row.ratio_to_oracle or 1.0), y.at(max(story.lates[0], 1 - story.share(row))), row.policy) for row in rows]
     goal = y.at(1 - story.objective)
     labels = plot.place_labels(points, right=SCATTER_WIDTH, taken=[(0.0, goal - 3, SCATTER_WIDTH, goal + 3)])
     dots = [Dot(row, at[0], at[1], label, _kind(row)) for row, at, label in zip(rows, points, labels, strict=True)]
     return Scatter(
         dots=dots,
         x_ticks=[Tick(x.at(ratio), f"{ratio:g}x") for ratio in RATIOS if low <= ratio <= high],
-        y_ticks=[Tick(y.at(late), f"{100 - 100 * late:g}%") for late in LATES],
+        y_ticks=[Tick(y.at(late), f"{100 - 100 * late:g}%") for late in story.lates],
         goal=goal,
-        goal_text=f"objective: {100 * story.objective:.4g}%",
+        goal_text=f"goal: {100 * story.objective:.4g}%",
         optimum=x.at(1.0),
     )
 
