@@ -67,6 +67,16 @@ class Request:
     account: Account | None  # whose it is, where clients need keys
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Settings that every request asks for; the whole of them answers more slowly."""
+
+    url: int
+    body: int
+    buffered: int
+    silence: float
+
+
 @dataclass(slots=True, eq=False)
 class Context:
     """What all connections of a proxy share.
@@ -96,10 +106,14 @@ class Context:
     draining: bool = False
     empty: asyncio.Event = field(default_factory=asyncio.Event)
     seconds: Mapping[Phase, float] = field(init=False)
+    limits: "Limits" = field(init=False)
 
     def __post_init__(self) -> None:
         """Look the deadlines up once."""
         settings = self.settings
+        self.limits = Limits(
+            settings.max_url_bytes, settings.max_body_bytes, settings.max_buffered_bytes, settings.response_timeout_seconds
+        )
         self.seconds = {
             Phase.HEAD: settings.header_timeout_seconds,
             Phase.BODY: settings.body_timeout_seconds,
@@ -213,11 +227,14 @@ class ClientConnection(asyncio.Protocol):
     def done(self, *, keep_alive: bool) -> None:
         """The answer is complete."""
         self._exchange = self._current = None
-        self._recount()
-        if keep_alive and not self._context.draining:
+        if self._buffered:
+            self._recount()
+        if not keep_alive or self._context.draining:
+            self._close()
+        elif self._queue or self.writing_paused:
             self._next()
         else:
-            self._close()
+            self._wait(self._reading)
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer with an error of our own; the request was read to its end, so the connection is sound."""
@@ -253,16 +270,16 @@ class ClientConnection(asyncio.Protocol):
         """An exchange of this kind for the current request, not yet begun."""
         http11 = self._current is not None and self._current.http11
         retries = self._context.retries[route.key] if route.retry_stale else None
-        silence = self._settings.response_timeout_seconds
-        return kind(self, self._context.pool, record, http11=http11, silence_seconds=silence, retries=retries)
+        context = self._context
+        return kind(self, context.pool, record, http11, context.limits.silence, retries)
 
     def send(self, exchange: Exchange, lines: bytes, body: Whole) -> None:
         """Begin it, with these header lines of the request."""
         assert self._current is not None  # noqa: S101 (who sends has one)
         self._exchange = exchange
-        self._sending = len(body)
+        self._sending = length = len(body)
         self._phase = Phase.ANSWER
-        start = b"%b%bContent-Length: %d\r\n\r\n" % (self._context.request_starts[self._current.path], lines, len(body))
+        start = b"%b%bContent-Length: %d\r\n\r\n" % (self._context.request_starts[self._current.path], lines, length)
         if not exchange.start(start, body):
             self._wait(Phase.ANSWER)
 
@@ -322,8 +339,7 @@ class ClientConnection(asyncio.Protocol):
             self._bodiless = raw.startswith(b"HEAD ")
             raise
         if len(rest) >= length and not head.chunked:
-            self._context.buffered += length
-            self._buffered += length
+            self._count(length)
             self._completed(Request(head, rest[:length], account))
             return rest[length:]
         self._reading = Phase.BODY
@@ -361,12 +377,16 @@ class ClientConnection(asyncio.Protocol):
 
     def _admit(self, head: RequestHead, length: int) -> Account | None:
         """Whose request this is; raises `Refusal` where its head alone forbids it."""
-        self._check_url(head.target)
-        account = self._account(head) if self._context.keys is not None else None
+        context = self._context
+        limits = context.limits
+        if len(head.target) > limits.url:
+            self._check_url(head.target)
+        account = self._account(head) if context.keys is not None else None
         if head.method != b"POST" or head.path not in OPERATIONS:
             _check_operation(head)
-        self._check_length(length)
-        self._check_room(length)
+        if length > limits.body or context.buffered + length > limits.buffered:
+            self._check_length(length)
+            self._check_room(length)
         return account
 
     def _check_url(self, target: bytes) -> None:
@@ -423,6 +443,10 @@ class ClientConnection(asyncio.Protocol):
         """Some bodies may be gone; those that still come, wait, or are on their way upstream are held."""
         if not self._buffered:
             return
+        if self._exchange is None and self._request is None and not self._queue:
+            self._context.buffered -= self._buffered
+            self._buffered = 0
+            return
         held = self._sending if self._exchange is not None and self._exchange.holds_body else 0
         if self._request is not None:
             held += len(self._request.body)
@@ -474,13 +498,18 @@ class ClientConnection(asyncio.Protocol):
             if request.account is not None:
                 request.account.spend()
             body, route = _routed(request.body, context)
-            meter = context.meter.route(route.key)
+            gate = context.gates.by_key[route.key]
+            meter = gate.meter
             if meter.in_flight >= route.max_in_flight:
                 raise self._saturated(route)
-            if head.wake or not context.gates[route.key].open:
+            if head.wake or not gate.open:
                 Errand(self, head, body, route, gates=context.gates, routes=context.routes).run()
             else:
-                self.send(self.exchange(self.enter(route.key, route.objective), Exchange, route), head.lines, body)
+                if request.account is not None:
+                    request.account.enter()
+                record = meter.enter(route.objective, request.account)
+                retries = context.retries[route.key] if route.retry_stale else None
+                self.send(Exchange(self, context.pool, record, head.http11, context.limits.silence, retries), head.lines, body)
         except Refusal as refusal:
             meter.answered(refusal.status)
             self._say(refusal.status, refusal.lines(), refusal.body())
@@ -544,7 +573,7 @@ def _check_operation(head: RequestHead) -> None:
 def _routed(body: Whole, context: Context) -> tuple[Whole, Route]:
     """The body as it goes upstream, and the route it takes; raises `Refusal`."""
     name = asked(body)
-    route = context.routes.find(name)
+    route = context.routes.by_name.get(name)
     if route is None:
         route = context.gates.choose(context.routes, name)
     if route is None:

@@ -73,8 +73,14 @@ class RetryBudget:
 class Exchange:
     """Joins one client to one upstream connection for one request."""
 
-    def __init__(
-        self, client: Client, pool: Pool, record: InFlight, *, http11: bool, silence_seconds: float, retries: RetryBudget | None = None
+    def __init__(  # noqa: PLR0917 (every request makes one of these, and names cost time)
+        self,
+        client: Client,
+        pool: Pool,
+        record: InFlight,
+        http11: bool,  # noqa: FBT001
+        silence_seconds: float,
+        retries: RetryBudget | None = None,
     ) -> None:
         """How to carry one request.
 
@@ -145,16 +151,17 @@ class Exchange:
     def received(self, head: ResponseHead | None, body: bytes, *, complete: bool) -> None:
         """Pass on, in one write."""
         out = self._begin(head) if head is not None else b""
+        chunked = self._framing is Framing.CHUNKED
         if body:
             self._record.body(body)
-            out += b"%x\r\n%b\r\n" % (len(body), body) if self._framing is Framing.CHUNKED else body
+            out = b"%b%x\r\n%b\r\n" % (out, len(body), body) if chunked else out + body if out else body
         if not complete:
             self._client.deadline = monotonic() + self._silence_seconds
             self._write(out)
             return
         self._upstream = None
         self._record.finish(self._outcome)
-        self._write(out + LAST_CHUNK if self._framing is Framing.CHUNKED else out)
+        self._write(out + LAST_CHUNK if chunked else out)
         self._client.done(keep_alive=self._keep_alive)
 
     def broken(self, why: str, *, silent: bool) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
-from scaler.proxy.routes import Objective
+from scaler.proxy.routes import NO_OBJECTIVE, Objective
 from scaler.proxy.usage import NO_USAGE, Usage, UsageTap
 
 OTHER = "other"
@@ -117,7 +117,8 @@ class RouteMeter:
         """Requests between arrival and end."""
         self.on_leave: Callable[[str], None] | None = None
         """Told each end's outcome."""
-        self._waiting = 0
+        self.waiting = 0
+        """Of those in flight, not yet sent upstream."""
         self._in_flight_seconds = 0.0
         self._changed = monotonic()
         self._slow = 0
@@ -134,7 +135,7 @@ class RouteMeter:
         self._changed = now
         self.in_flight += 1
         self._arrivals += 1
-        self._waiting += 1
+        self.waiting += 1
         return InFlight(self, objective, now, seat)
 
     def answered(self, status: int) -> None:
@@ -150,10 +151,6 @@ class RouteMeter:
         """Why a request failed; it still has to leave."""
         self._failures[reason] += 1
 
-    def leave_queue(self) -> None:
-        """A request was sent upstream, or ended before it was."""
-        self._waiting -= 1
-
     def first_byte(self, seconds: float) -> None:
         """The body of a streamed answer began."""
         self._ttft.observe(seconds)
@@ -164,15 +161,16 @@ class RouteMeter:
         self._changed = now
         self.in_flight -= 1
         self._completions[outcome] += 1
-        self._input_tokens += usage.input_tokens
-        self._output_tokens += usage.output_tokens
+        self._input_tokens += usage[0]
+        self._output_tokens += usage[1]
         if self.on_leave is not None:
             self.on_leave(outcome)
 
     def served(self, latency: float, tpot: float | None, *, slow: bool) -> None:
         """An answer with 2xx is complete."""
         self._latency.observe(latency)
-        self._slow += slow
+        if slow:
+            self._slow += 1
         if tpot is not None:
             self._tpot.observe(tpot)
 
@@ -188,7 +186,7 @@ class RouteMeter:
             failures=MappingProxyType(dict(self._failures)),
             retries=self._retries,
             in_flight=self.in_flight,
-            waiting=self._waiting,
+            waiting=self.waiting,
             in_flight_seconds=self._in_flight_seconds,
             slow=self._slow,
             latency=self._latency.read(),
@@ -221,7 +219,7 @@ class InFlight:
         """The request went upstream."""
         if self._waiting:
             self._waiting = False
-            self._route.leave_queue()
+            self._route.waiting -= 1
 
     def retried(self) -> None:
         """It goes upstream once more."""
@@ -259,19 +257,21 @@ class InFlight:
         self._open = False
         if self._seat is not None:
             self._seat.leave()
-        self.sent()
+        if self._waiting:
+            self.sent()
         route = self._route
         now = route.monotonic()
-        usage = self._usage() if self._tap is not None else NO_USAGE
-        route.leave(now, outcome, usage)
+        usage = self._usage(self._tap) if self._tap is not None else NO_USAGE
         if outcome == "2xx":
             latency = now - self._entered
-            route.served(latency, self._tpot(usage.output_tokens) if self._streamed else None, slow=self._slow(latency))
+            tpot = self._tpot(usage.output_tokens) if self._streamed else None
+            route.served(latency, tpot, slow=self._objective is not NO_OBJECTIVE and self._slow(latency))
+        route.leave(now, outcome, usage)
 
-    def _usage(self) -> Usage:
+    def _usage(self, tap: UsageTap) -> Usage:
         """Tokens, as far as they can be known."""
         try:
-            return self._tap.usage() if self._tap is not None else NO_USAGE
+            return tap.usage()
         except Exception:  # noqa: BLE001 (as in body)
             self._drop_tap()
             return NO_USAGE

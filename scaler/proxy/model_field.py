@@ -14,6 +14,7 @@ from scaler.proxy.errors import Refusal
 
 Body = bytes | bytearray
 
+_KEY = b'"model"'
 _FIELD = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*")')
 
 
@@ -57,21 +58,19 @@ def parse(body: Body) -> tuple[dict[str, Any], str]:
 
 
 def rewrite(body: Body, name: str, model: str) -> Body:
-    """The body, which asks for ``name``, with this ``model``; the same object where nothing has to change. Raises `Refusal`."""
-    if not _is_unique(body):
+    """The body, which asks for ``name``, with this ``model``; the same object where nothing has to change. Raises `Refusal`.
+
+    The key is found by its bytes. If they occur twice, or letters may be written as Unicode escapes, another place can be taken for it.
+    """
+    first = body.find(_KEY)
+    if first < 0 or body.find(_KEY, first + len(_KEY)) >= 0 or (b"\\" in body and b"\\u00" in body):
         return _anew(parse(body)[0] | {"model": model})
     if name == model:
         return body
-    found = _FIELD.search(body)
+    found = _FIELD.match(body, first)
     if found is None or found[1] != b'"%b"' % name.encode():
         return _anew(parse(body)[0] | {"model": model})
     return bytes(body[: found.start(1)]) + json.dumps(model).encode() + body[found.end(1) :]
-
-
-def _is_unique(body: Body) -> bool:
-    """Whether no other place can be taken for the field. It is found by its bytes; letters written as Unicode escapes would hide it."""
-    first = body.find(b'"model"')
-    return first >= 0 and body.find(b'"model"', first + 7) < 0 and (b"\\" not in body or b"\\u00" not in body)
 
 
 def _anew(request: dict[str, Any]) -> bytes:

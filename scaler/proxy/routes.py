@@ -44,6 +44,9 @@ class Readiness:
     remaining_seconds: float | None = None
 
 
+NO_OBJECTIVE = Objective()
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One endpoint as the proxy sees it.
@@ -61,7 +64,7 @@ class Route:
     key: str
     model: str
     names: frozenset[str]
-    objective: Objective = Objective()
+    objective: Objective = NO_OBJECTIVE
     max_in_flight: int = MAX_IN_FLIGHT
     retry_stale: bool = False
     pool: str | None = None
@@ -80,7 +83,8 @@ class RouteTable:
     routes: tuple[Route, ...] = ()
     pools: Mapping[str, tuple[Route, ...]] = field(init=False, repr=False, compare=False)
     """Routes by the name that they share, in the table's order."""
-    _by_name: Mapping[str, Route] = field(init=False, repr=False, compare=False)
+    by_name: Mapping[str, Route] = field(init=False, repr=False, compare=False)
+    """Routes by all that clients may call them."""
 
     def __post_init__(self) -> None:
         """Index the names; a name that two routes claim is a `ValueError`."""
@@ -96,7 +100,7 @@ class RouteTable:
                     raise ValueError(f"{route.pool!r} names {index[route.pool].key!r} and a pool")
                 pools[route.pool] = (*pools.get(route.pool, ()), route)
         object.__setattr__(self, "pools", MappingProxyType(pools))
-        object.__setattr__(self, "_by_name", MappingProxyType(index))
+        object.__setattr__(self, "by_name", index)
 
     @classmethod
     def of(cls, routes: Iterable[Route]) -> "RouteTable":
@@ -105,4 +109,4 @@ class RouteTable:
 
     def find(self, name: str) -> Route | None:
         """The route that a request's ``model`` asks for."""
-        return self._by_name.get(name)
+        return self.by_name.get(name)

@@ -59,11 +59,6 @@ class Origin:
 class UpstreamConnection(asyncio.Protocol):
     """One connection; carries one request at a time."""
 
-    _receiver: Receiver | None
-    _body: Body | None  # known once the final head is
-    _reusable: bool
-    _interim: int
-
     def __init__(self, pool: "Pool", max_head_bytes: int) -> None:
         """Made by `Pool`."""
         self._pool = pool
@@ -71,8 +66,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._heads = HeadReader(STATUS_LINE, max_head_bytes)
         self._transport: asyncio.Transport
         self._readable = select.poll()
+        self._receiver: Receiver | None = None
+        self._body: Body | None = None  # known once the final head is
+        self._reusable = False
+        self._interim = 0
         self.idle_since = 0.0
-        self._expect(None)
 
     # asyncio
 
@@ -91,12 +89,18 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if body is None:
             try:
-                head, body, data = self._read_head(data)
+                head, data = self._read_head(data)
             except ValueError as error:
                 self._break(receiver, f"its head cannot be trusted: {error}")
                 return
-            if body is None:
+            if head is None:
                 return
+            self._reusable = head.reusable
+            if head.framing is Framing.LENGTH and head.length == len(data):
+                self._release(clean=True)
+                receiver.received(head, data, complete=True)
+                return
+            self._body = body = _body(head, self._max_head_bytes)
         piece = body.feed(data) if data else b""
         if body.complete:
             self._release(clean=not body.excess)
@@ -120,7 +124,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def send(self, receiver: Receiver, head: bytes, body: bytes | bytearray) -> None:
         """Send a request; its answer goes to ``receiver``, also when the connection turns out to be gone."""
-        self._expect(receiver)
+        self._receiver = receiver
+        self._body = None
+        self._interim = 0
         if self._transport.is_closing():
             self._ended(clean=False)
         elif len(body) <= JOINED_BYTES:
@@ -152,28 +158,19 @@ class UpstreamConnection(asyncio.Protocol):
 
     # inside
 
-    def _expect(self, receiver: Receiver | None) -> None:
-        """Be ready for an answer."""
-        self._receiver = receiver
-        self._body = None
-        self._reusable = False
-        self._interim = 0
-
-    def _read_head(self, data: bytes) -> tuple[ResponseHead | None, Body | None, bytes]:
-        """The final head, how its body ends, and what follows; raises ValueError. Interim answers are passed over."""
+    def _read_head(self, data: bytes) -> tuple[ResponseHead | None, bytes]:
+        """The final head, and what follows; raises ValueError. Interim answers are passed over."""
         while found := self._heads.feed(data):
             raw, data = found
             head = response_head(raw)
             if head.status >= 200:  # noqa: PLR2004 (a final one)
-                self._body = body = _body(head, self._max_head_bytes)
-                self._reusable = head.reusable
-                return head, body, data
+                return head, data
             self._interim += 1
             if self._interim > MAX_INTERIM or head.status == 101:  # noqa: PLR2004 (a tunnel that nobody asked for)
                 raise ValueError(f"status {head.status}")
             if not data:
                 break
-        return None, None, b""
+        return None, b""
 
     def _release(self, *, clean: bool) -> None:
         """The answer is complete; ``clean``: nothing followed it."""
@@ -220,7 +217,7 @@ class Pool:
     def take(self) -> UpstreamConnection | None:
         """An idle connection that still stands; dead ones found on the way are dropped."""
         while self._idle:
-            connection, _ = self._idle.popitem()
+            connection = self._idle.popitem()[0]
             if not connection.is_stale():
                 return connection
             connection.abort()

@@ -12,7 +12,10 @@ BUFFER_BYTES = 4 * TAIL_BYTES
 BUFFER_PIECES = 128
 """What passed by is looked at in batches of this size, or of so many pieces."""
 
-_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_USAGE = re.compile(
+    rb'"usage"\s*:\s*\{(?:\s*"prompt_tokens"\s*:\s*(\d{1,12})\s*,(?:\s*"total_tokens"\s*:\s*\d{1,12}\s*,)?\s*"completion_tokens"\s*:\s*(\d{1,12}))?'
+)
+"""With both figures where they stand first, as they mostly do."""
 _INPUT, _OUTPUT = (re.compile(rb'"%b"\s*:\s*(\d{1,12})' % name) for name in (b"prompt_tokens", b"completion_tokens"))
 _TEXTS = (b'content":"', b'content": "', b'text":"', b'text": "')
 """How a field of text begins, ``reasoning_content`` among them."""
@@ -52,7 +55,10 @@ class UsageTap:
         tail = b"".join(self._pieces)
         at = len(tail)
         while (at := tail.rfind(b'"usage"', 0, at)) >= 0:
-            if _USAGE.match(tail, at):
+            found = _USAGE.match(tail, at)
+            if found is not None and found[1]:
+                return Usage(int(found[1]), int(found[2]))
+            if found is not None:
                 return Usage(_tokens(_INPUT.search(tail, at)), _tokens(_OUTPUT.search(tail, at)))
         return Usage(0, self._events + _texts(tail) if self._streamed else 0)
 
