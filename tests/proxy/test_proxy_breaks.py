@@ -73,6 +73,26 @@ async def test_a_client_that_leaves_takes_its_request_with_it(build: Build, scri
     assert house.idle == 0
 
 
+@pytest.mark.parametrize(("script", "begun"), [(hold_back, False), (begin_json, True), (begin_stream, True)])
+async def test_clients_that_leave_in_numbers_are_noticed_at_once(build: Build, script: Script, begun: bool) -> None:  # noqa: FBT001 (a parameter)
+    """Promise: upstream closed within 100 ms at p99."""
+    house = await build(script)
+    waits = []
+    for number in range(30):
+        client = await house.client()
+        await client.send(request())
+        await until(lambda: len(house.upstream.requests) > number)  # noqa: B023 (awaited before it changes)
+        if begun:
+            await client.reader.readuntil(b"\r\n\r\n")
+        (reset, close, half_close)[number % 3](client)
+        left, reader = time.monotonic(), house.upstream.visits[-1].reader
+        await until(lambda: reader.at_eof() or reader.exception())  # noqa: B023 (the same)
+        waits.append(time.monotonic() - left)
+    await until(lambda: house.reading.in_flight == 0)
+    assert house.reading.completions["aborted"] == 30
+    assert sorted(waits)[len(waits) * 9 // 10] < AT_ONCE
+
+
 @LEAVE
 @pytest.mark.parametrize("behind", [request(), request() * 3, request() + request()[:-5], b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"])
 async def test_a_client_that_leaves_takes_its_queue_with_it(build: Build, behind: bytes, leave: Leave) -> None:
@@ -196,6 +216,8 @@ async def test_an_answer_that_breaks_off_is_seen_to_break_off_wherever_it_does(b
                 await client.answer()
         client.close()
     assert house.reading.completions == {"2xx": 0, "3xx": 0, "4xx": 0, "5xx": 0, "aborted": 0, "failed": len(cuts)}
+    reasons = {reason: count for reason, count in house.reading.failures.items() if count}
+    assert reasons == {"broken": sum(cut < begun for cut in cuts), "truncated": sum(cut >= begun for cut in cuts)}
     assert len(house.upstream.requests) == len(cuts)  # none was sent twice
     assert house.idle == 0
 

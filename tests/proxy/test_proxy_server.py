@@ -229,6 +229,25 @@ async def test_an_upstream_that_cannot_be_verified_gets_nothing(build: Build, tm
     assert house.reading.completions["failed"] == 1
 
 
+def expired(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that ended yesterday, and its key."""
+    key, wish, names, certificate = (folder / name for name in ("key.pem", "wish.csr", "names.cnf", "certificate.pem"))
+    names.write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=critical,CA:TRUE\n")
+    make_key = ("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=x")
+    subprocess.run([*make_key, "-keyout", str(key), "-out", str(wish)], check=True, capture_output=True)
+    sign = ("openssl", "x509", "-req", "-in", str(wish), "-signkey", str(key), "-days", "-1", "-extfile", str(names))
+    subprocess.run([*sign, "-out", str(certificate)], check=True, capture_output=True)
+    return certificate, key
+
+
+async def test_an_upstream_whose_certificate_is_over_gets_nothing(build: Build, tmp_path: Path) -> None:
+    files = expired(tmp_path)
+    house = await build(server_tls=server_side(files), client_tls=ssl.create_default_context(cafile=files[0]))
+    got = await (await house.client()).ask(request())
+    assert (got.status, got.code) == (502, "upstream_unreachable")
+    assert (house.upstream.requests, house.reading.failures["unreachable"]) == ([], 1)
+
+
 async def test_a_verified_upstream_is_the_default(build: Build) -> None:
     proxy = Proxy(ProxySettings(listen="127.0.0.1:0"), "https://127.0.0.1:1/v1", SecretStr("x"), Meter(time.monotonic))
     context = proxy._context.pool._ssl
