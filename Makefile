@@ -20,6 +20,7 @@ help:
 	@echo "make test   everything that must hold: lint, types, layers, tests"
 	@echo "make lint   only the first three"
 	@echo "make bench  what the proxy costs, measured"
+	@echo "make soak   the request path under pressure, for hours (SOAK_FLAGS='--minutes 5': shorter)"
 	@echo "make compat-table   run the Together clients' commands and write docs/together-clients.md"
 	@echo "make corpus-table   ask nginx and HAProxy about the corpus and write docs/request-corpus.md"
 	@echo "make waking-page    see what clients see while an endpoint wakes, and write docs/waking.md"
@@ -42,6 +43,9 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python tests/bench/bench_proxy.py
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.pressure.soak $(SOAK_FLAGS)
 
 compat-table: $(VENV)/.dev
 	COMPAT_TABLE=write $(BIN)/python -m pytest tests/compat/test_compat_together_commands.py tests/compat/test_compat_together_3_1_1.py

@@ -124,8 +124,8 @@ def flood(bytes_per_second: int) -> Script:
                 continue
             await visit.send(STREAM_HEAD)
             while not visit.reader.at_eof():
-                await visit.send(chunk(b"x" * (bytes_per_second // 20)))
-                await asyncio.sleep(0.05)
+                await visit.send(chunk(b"x" * (bytes_per_second // 5)))
+                await asyncio.sleep(0.2)
 
     return script
 
