@@ -53,16 +53,15 @@ def hours_of(trace: Trace, rules: Rules, options: Options) -> Hours:
     if not any(bucket.requests for bucket in window.buckets):
         raise ValueError(f"expected requests from {begin:g} to {begin + seconds:g} s")
     work = np.array([bucket.requests * work_of(bucket.mean_input, bucket.mean_output) for bucket in window.buckets])
-    peak = options.peak_replicas or PEAK_REPLICAS
     busy = peak_of(spread(window, work) / STEP_SECONDS)
-    share = min(1.0, peak / busy) if busy else 1.0
+    share = min(1.0, (options.peak_replicas or PEAK_REPLICAS) / busy) if busy else 1.0
     requests = round(share * sum(bucket.requests for bucket in window.buckets))
     if requests > MAX_REQUESTS:
         raise ValueError(f"expected no more than {MAX_REQUESTS:,} requests, got {requests:,}: see --for")
     kept = arrivals(window, seconds=seconds, requests=requests, seed=SEED)
     if not any(one.at >= rules.warm_up_seconds for one in kept):
         raise ValueError("expected requests after the warm-up")
-    return Hours(kept, seconds, rules, peak, options.objective, options.native, options.burst_replicas, SEED)
+    return Hours(kept, seconds, rules, max(1.0, share * busy), options.objective, options.native, options.burst_replicas, SEED)
 
 
 def _shifted(trace: Trace, begin: float, seconds: float) -> Iterator[Bucket]:

@@ -15,7 +15,7 @@ from scaler.backtest.fluid_mode import played
 from scaler.backtest.policies import Case, score
 from scaler.backtest.report import plot
 from scaler.backtest.report.plot import Scale
-from scaler.backtest.report.story import Story
+from scaler.backtest.report.story import Story, span_of
 from scaler.backtest.rows import Played, changes_of
 from tests.backtest.traces import backtest, rows_of, write_hill
 
@@ -178,3 +178,10 @@ def test_endpoints_that_sleep_are_told_one_by_one(tmp_path: Path, monkeypatch: P
     assert "33.33% of the windows in use found their endpoint awake" in page
     always = 2 * (rows_of(tmp_path / "rows.json")[0]["days"]) * 24 * 10.8
     assert f"<b>${always:,.0f}</b><span>2 endpoints always on</span>" in page
+
+
+def test_who_never_scales_is_the_static_baseline_if_it_was_played() -> None:
+    story, one = story_of([1.0] * 100, policy="static", peak=4.0)
+    assert story.always == "4 replicas always on"
+    assert story.always_on == one.result.row
+    assert (story.span, span_of(7.0)) == ("0.28 hours", "7 days")

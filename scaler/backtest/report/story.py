@@ -169,15 +169,19 @@ class Story:
 
     @cached_property
     def peak(self) -> int:
-        """Replicas that the peak needs."""
-        return max(1, round(peak_of(self.hero.demand)))
+        """Replicas of who never scales: those of the static baseline if it was played, else what the peak needs."""
+        static = self._static
+        return static.result.changes[-1][1] if static else max(1, round(peak_of(self.hero.demand)))
+
+    @cached_property
+    def _static(self) -> Played | None:
+        return next((one for one in self.runs if one.result.row.policy == "static"), None)
 
     @cached_property
     def always_on(self) -> Row:
         """So many all the time: the static baseline if it was played, or else what the fluid model says of it."""
-        played = next((one.result.row for one in self.runs if one.result.row.policy == "static"), None)
-        if played is not None:
-            return played
+        if self._static:
+            return self._static.result.row
         score = run(self.hero.demand, np.full(self.hero.demand.size, self.peak), self.rules, self.hero.known)
         dollars = score.cost_replica_minutes / 60 * self.price
         return replace(self.row, policy="static", cost_dollars=dollars, attainment=score.attainment)
@@ -196,6 +200,11 @@ class Story:
     def saved_share(self) -> float:
         """As a share of always on."""
         return self.saved_dollars / self.always_on.cost_dollars if self.always_on.cost_dollars else 0.0
+
+    @property
+    def span(self) -> str:
+        """How much was scored."""
+        return span_of(self.row.days)
 
     @property
     def saved_a_month(self) -> float:
@@ -234,6 +243,11 @@ class Story:
     def scatter(self) -> Scatter:
         """Cost against attainment for all policies."""
         return _scatter(self)
+
+
+def span_of(days: float) -> str:
+    """A length of time in words."""
+    return f"{days:.3g} days" if days >= 1 else f"{days * 24:.2g} hours"
 
 
 def _timeline(story: Story, first: int, end: int, title: str) -> Timeline:
