@@ -28,6 +28,9 @@ LIMITS = (
 SWEEP_SECONDS = 0.5
 """Deadlines are looked at this often, or ten times within the shortest of them, whichever is more often."""
 
+EXPIRED_AT_ONCE = 100
+"""Connections whose deadlines have passed that are seen to before the traffic gets its turn again."""
+
 
 class Proxy:
     """Takes inference requests and passes them to one upstream under our own credential.
@@ -161,7 +164,15 @@ class Proxy:
         loop = asyncio.get_running_loop()
         self._sweeper = loop.call_later(min(SWEEP_SECONDS, shortest / 10), self._sweep)
         now = monotonic()
-        for connection in self._context.connections:
+        self._expire([connection for connection in self._context.connections if connection.deadline <= now])
+        self._context.pool.expire(now)
+
+    def _expire(self, due: list[ClientConnection]) -> None:
+        """Some of those that were due, and the others after what else waits: ten thousand deadlines must not hold up the traffic."""
+        loop, now = asyncio.get_running_loop(), monotonic()
+        for connection in due[-EXPIRED_AT_ONCE:]:
             if connection.deadline <= now:
                 loop.call_soon(connection.expire)
-        self._context.pool.expire(now)
+        del due[-EXPIRED_AT_ONCE:]
+        if due:
+            loop.call_soon(self._expire, due)

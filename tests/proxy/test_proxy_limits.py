@@ -360,6 +360,16 @@ async def test_a_client_that_says_nothing_is_closed_without_a_word(build: Build)
     assert house.other.arrivals == 0
 
 
+async def test_many_deadlines_at_once_are_met_a_few_at_a_time(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scaler.proxy.server.EXPIRED_AT_ONCE", 3)
+    house = await build(header_timeout_seconds=0.2)
+    clients = [await house.client() for _ in range(20)]
+    for client in clients:
+        await client.send(b"POST")
+    assert [(await client.answer()).status for client in clients] == [408] * 20
+    assert house.limits_hit == {"header_timeout": 20}
+
+
 async def test_a_body_that_trickles_is_not_awaited_for_ever(build: Build) -> None:
     house = await build(body_timeout_seconds=0.2)
     client = await house.client()

@@ -1,10 +1,13 @@
-"""SIGTERM with two hundred streams open: no new ones, all of those finish or meet the deadline, exit 0."""
+"""SIGTERM with two hundred streams open: no new ones, all of those finish or meet the deadline, exit 0. Clients need a key meanwhile."""
 
 import asyncio
 import contextlib
 import signal
 import time
+from hashlib import sha256
 from pathlib import Path
+
+import httpx
 
 from scaler.demo.stage import ENDPOINT
 from scaler.settings import host_port
@@ -13,6 +16,8 @@ from tests.proxy.wire import STREAM_HEAD, Client, Script, Visit, chunk, request
 from tests.scenarios.town import Town
 
 STREAMS = 200
+KEY = "sk-team"
+BEARER = f"Authorization: Bearer {KEY}\r\n".encode()
 
 
 def streaming(end: asyncio.Event) -> Script:
@@ -35,10 +40,26 @@ async def begin(town: Town, count: int, fields: bytes = b"") -> list[Client]:
     address = host_port(town.stage.settings.proxy.listen)
     clients = [Client(*await asyncio.open_connection(*address)) for _ in range(count)]
     for client in clients:
-        await client.send(request(model=ENDPOINT, fields=fields))
+        await client.send(request(model=ENDPOINT, fields=BEARER + fields))
     for client in clients:
         await asyncio.wait_for(client.reader.readuntil(b"data: x\n\n\r\n"), 20)
     return clients
+
+
+async def status_without_key(town: Town) -> int:
+    client = Client(*await asyncio.open_connection(*host_port(town.stage.settings.proxy.listen)))
+    got = await client.ask(request(model=ENDPOINT))
+    client.close()
+    await client.writer.wait_closed()
+    return got.status
+
+
+async def admitted(town: Town) -> int:
+    """Requests of the one client, as Prometheus sees them."""
+    async with httpx.AsyncClient() as client:
+        text = (await client.get(f"http://{town.stage.settings.admin.listen}/metrics")).text
+    (line,) = [line for line in text.splitlines() if line.startswith('scaler_client_requests_total{client="team",outcome="admitted"}')]
+    return int(float(line.split()[1]))
 
 
 async def refuses(town: Town) -> bool:
@@ -56,8 +77,11 @@ async def test_streams_that_are_open_at_sigterm_finish_or_are_cut_visibly_at_the
     town = Town.found(tmp_path)
     async with town.world(), serving(streaming(end)) as upstream:
         town.environment |= {"SCALER_PROXY__UPSTREAM": upstream.url, "SCALER_PROXY__DRAIN_SECONDS": "3"}
+        town.environment["SCALER_CLIENTS__KEYS__TEAM__SHA256"] = sha256(KEY.encode()).hexdigest()
         async with town.daemon() as daemon:
+            assert await status_without_key(town) == 401
             finite, endless = await begin(town, STREAMS // 2), await begin(town, STREAMS // 2, b"X-Endless: 1\r\n")
+            assert await admitted(town) == STREAMS
             daemon.send_signal(signal.SIGTERM)
             began = time.monotonic()
             async with asyncio.timeout(2):
