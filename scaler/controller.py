@@ -134,7 +134,16 @@ class Controller:
         starts = await self._starts(endpoint)
         at = self._clock.now()
         return Inputs(
-            sample, endpoint, self._clock.monotonic(), at, stopped_by_us, self._windows(at), self._calls(), starts, self._allowance()
+            sample,
+            endpoint,
+            self._clock.monotonic(),
+            at,
+            stopped_by_us,
+            self._windows(at),
+            self._calls(),
+            starts,
+            self._allowance(),
+            price=None if self._ledger is None else self._ledger.price(self.key),
         )
 
     async def _recall(self) -> Memory:

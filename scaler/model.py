@@ -278,6 +278,7 @@ class Inputs:
     calls:         requests that the request path had to hold, divert or refuse because the endpoint sleeps, and that still count
     starts:        starts of replicas that the provider has on record, in a tick in which it was asked for them
     allowance:     what the budget lets it do; None: there is no budget
+    price:         dollars of a replica for an hour; None where it is not known
     """
 
     sample: Observation[Sample]
@@ -289,6 +290,7 @@ class Inputs:
     calls: int = 0
     starts: tuple[Start, ...] = ()
     allowance: Allowance | None = None
+    price: float | None = None
 
 
 class ReasonCode(StrEnum):
@@ -308,6 +310,7 @@ class ReasonCode(StrEnum):
     IDLE_STOP = "idle_stop"
     IDLE_KEPT = "idle_kept"
     WAKE = "wake"
+    PREWARM = "prewarm"
     BOUNDED = "bounded"
     SHORTAGE = "shortage"
     STOPPED_BY_OTHERS = "stopped_by_others"

@@ -81,6 +81,8 @@ DEFAULT_CONCURRENCY = 8.0
 """Requests in flight that a replica is taken to serve well until it is known."""
 V2_TIMEOUTS = range(30, 1441)
 """Minutes of inactivity that Together v2 can be told to wait, beside 0 for ever."""
+DEFAULT_TIMEOUT = 60
+"""Minutes of inactivity after which the platform stops an endpoint if nothing better is known; the platform's own default."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 
 
@@ -314,16 +316,46 @@ class PolicySettings(Section):
 class IdleSettings(Section):
     """When the endpoint may sleep."""
 
-    inactive_timeout_minutes: Annotated[int, Field(ge=0)] = 60
-    """Sent with every update: the platform stops the endpoint after this long without a request; 0 = never."""
+    inactive_timeout_minutes: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Sent with every update: the platform stops the endpoint after this long without a request; 0 = never. auto: 60 until gaps in the
+    traffic are known, then what costs least with them; where scaler stops the endpoint itself, a little more than that takes."""
     allow_stop: bool = False
     """Whether scaler may stop the endpoint itself. On Together v1 make sure first that your account may start it again."""
     allow_irreversible_stop: bool = False
     """Whether it may be stopped even where the provider is known not to start it again."""
-    stop_after_minutes: Positive = 30.0
-    """Proven idle this long, then stopped (when allowed)."""
+    stop_after_minutes: Positive | Literal["auto"] = "auto"
+    """Proven idle this long, then stopped (when allowed). auto: as soon as a cold call is cheaper than waiting for it, by the gaps in the
+    endpoint's own traffic; and it is started again in time for a call that can be foreseen."""
     wake: bool = True
     """Whether scaler starts the endpoint again when requests come while it is stopped."""
+    prewarm: bool = True
+    """With auto: whether it is started before a call that is expected."""
+    warm_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """With auto: of the ten-minute windows with traffic, the share that should find the endpoint awake. Default: the objective's share."""
+    cold_request_dollars: Positive | None = None
+    """With auto: what it is worth that a call does not find the endpoint asleep; where prices are known, it takes the place of a share."""
+    keep_at_least_minutes: Positive = 10.0
+    """With auto: kept this long after traffic in any case."""
+    keep_at_most_minutes: Positive = 240.0
+    """With auto: kept no longer for a call that may come, however dear."""
+    min_sleep_minutes: Positive = 20.0
+    """With auto: a shorter sleep is not worth a stop and a start."""
+
+    @property
+    def timeout_minutes(self) -> int:
+        """The platform's idle timer as far as it is known beforehand."""
+        return DEFAULT_TIMEOUT if self.inactive_timeout_minutes == "auto" else self.inactive_timeout_minutes
+
+    @property
+    def proof_seconds(self) -> float:
+        """Idleness that must be proven without a gap before a stop."""
+        return 60 * (self.keep_at_least_minutes if self.stop_after_minutes == "auto" else self.stop_after_minutes)
+
+    @model_validator(mode="after")
+    def _keeps_ordered(self) -> Self:
+        if self.keep_at_least_minutes > self.keep_at_most_minutes:
+            raise ValueError("expected keep_at_least_minutes <= keep_at_most_minutes")
+        return self
 
 
 class TrafficSettings(Section):
@@ -865,7 +897,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _timeouts_are_v2s(self) -> Self:
         for key, endpoint in self.endpoints.items():
-            minutes = endpoint.idle.inactive_timeout_minutes
+            minutes = endpoint.idle.timeout_minutes
             if self.provider.kind != "together_v1" and minutes != 0 and minutes not in V2_TIMEOUTS:
                 where = f"endpoints.{key}.idle.inactive_timeout_minutes"
                 raise ValueError(f"{where}: {minutes}; together_v2 accepts 0 (never) or {V2_TIMEOUTS[0]}..{V2_TIMEOUTS[-1]}")

@@ -78,7 +78,7 @@ def wish_of(key: str, endpoint: EndpointSettings) -> EndpointWish:
         model=endpoint.model,
         hardware=endpoint.hardware,
         bounds=Bounds(low, min(low + endpoint.policy.burst_replicas, endpoint.max_replicas)),
-        inactive_timeout_minutes=endpoint.idle.inactive_timeout_minutes,
+        inactive_timeout_minutes=endpoint.idle.timeout_minutes,
         zone=endpoint.zone,
         speculative_decoding=endpoint.speculative_decoding,
     )

@@ -27,7 +27,9 @@ from scaler.policy.fleet import RUNNING, Fleet, track
 from scaler.policy.history import History
 from scaler.policy.learned import Learned
 from scaler.policy.limits import Limits, afford, limit
+from scaler.policy.presence import Kept, kept
 from scaler.policy.reactive import Need, measure, refuse_consolidation
+from scaler.policy.returns import WINDOW_SECONDS
 from scaler.policy.state import PolicyState
 from scaler.settings import EndpointSettings
 
@@ -157,6 +159,8 @@ def _decide_stopped(situation: Situation, state: PolicyState) -> Decision:
     window = settings.policy.stable_window_seconds
     arrivals = sum(sample.arrivals for sample in situation.history.since(situation.now - window))
     calls = max(situation.calls, arrivals if situation.history.known_since is not None else 0)
+    if calls == 0 and (ahead := _prewarm(situation)) is not None:
+        return _decision(situation, Course(settings.min_replicas, (ahead,)), Power.RUN, floor_max=0)
     if calls == 0:
         return _hold(situation, state, *who, Reason(ReasonCode.IDLE_KEPT, "The endpoint is stopped and nobody asks for it."))
     if not settings.idle.wake:
@@ -207,6 +211,7 @@ def _decide_running(situation: Situation, endpoint: Endpoint, state: PolicyState
         course = _down(situation, need, fleet, state)
     else:
         course = _stay(need, fleet, settings)
+    course = replace(course, reasons=(*course.reasons, *_waiting(situation)))
     proven = now - history.known_since >= settings.policy.stabilization_seconds
     floor_max = 0 if proven else endpoint.bounds.max_replicas
     return _decision(situation, course, Power.KEEP, floor_max=floor_max), state
@@ -226,10 +231,64 @@ def _idle_stop(situation: Situation) -> Reason | None:
     if not idle.allow_stop or history.known_since is None:
         return None
     proven = situation.now - max(history.known_since, history.last_busy() or history.known_since)
-    if proven < idle.stop_after_minutes * 60:
+    if proven < idle.proof_seconds:
         return None
-    why = f"No request for {proven / 60:.0f} minutes, {idle.stop_after_minutes:g} are enough: stop."
-    return Reason(ReasonCode.IDLE_STOP, why, {"idle_seconds": proven})
+    if idle.stop_after_minutes != "auto":
+        why = f"No request for {proven / 60:.0f} minutes, {idle.stop_after_minutes:g} are enough: stop."
+        return Reason(ReasonCode.IDLE_STOP, why, {"idle_seconds": proven})
+    if _awake(situation) is not None:
+        return None
+    price = situation.learned.presence.price * WINDOW_SECONDS
+    why = (
+        f"No request for {proven / 60:.0f} minutes. A cold call is worth {price / 60:.0f} minutes of waiting for it, "
+        "and the next one is not expected that soon: stop."
+    )
+    return Reason(ReasonCode.IDLE_STOP, why, {"idle_seconds": proven, "cold_call_seconds": price})
+
+
+def _awake(situation: Situation) -> Kept | None:
+    """Why it is to be awake though nobody asks; None: it may sleep."""
+    return kept(situation.learned.presence, situation.settings, situation.at)
+
+
+def _waiting(situation: Situation) -> tuple[Reason, ...]:
+    """Why an idle endpoint that might be stopped goes on running."""
+    idle = situation.settings.idle
+    awake = _awake(situation) if idle.allow_stop and idle.stop_after_minutes == "auto" else None
+    if awake is None or not awake.returning:
+        return ()
+    why = f"Kept warm until {_clock(awake.until)} UTC: {_worth_it(awake)}."
+    return (Reason(ReasonCode.IDLE_KEPT, why, _wager(awake)),)
+
+
+def _prewarm(situation: Situation) -> Reason | None:
+    """A call is expected within the time that a start takes, and worth being ready for; only of what we stopped ourselves."""
+    idle = situation.settings.idle
+    if not (idle.prewarm and idle.wake and idle.allow_stop and idle.stop_after_minutes == "auto" and situation.stopped_by_us):
+        return None
+    if situation.allowance is not None and situation.allowance.stage >= Stage.NO_PREWARM:
+        return None
+    awake = _awake(situation)
+    if awake is None or not awake.returning:
+        return None
+    why = f"Started ahead of the calls expected from {_clock(awake.since)} to {_clock(awake.until)} UTC: {_worth_it(awake)}."
+    return Reason(ReasonCode.PREWARM, why, _wager(awake))
+
+
+def _worth_it(awake: Kept) -> str:
+    return (
+        f"the chance of a call by then is {awake.chance:.0%}, and a cold one would be as bad as {awake.price / 60:.0f} minutes "
+        f"of idle running, which outweighs the wait"
+    )
+
+
+def _wager(awake: Kept) -> dict[str, float]:
+    return {"until": awake.until, "chance": awake.chance, "cold_call_seconds": awake.price}
+
+
+def _clock(at: float) -> str:
+    """Unix seconds as HH:MM of the day."""
+    return f"{int(at // 3600 % 24):02}:{int(at // 60 % 60):02}"
 
 
 def _stay(need: Need, fleet: Fleet, settings: EndpointSettings) -> Course:
@@ -336,7 +395,7 @@ def _decision(situation: Situation, course: Course, power: Power, *, floor_max: 
         endpoint=situation.key,
         at=situation.at,
         bounds=Bounds(course.replicas, max(upper, course.replicas)),
-        inactive_timeout_minutes=settings.idle.inactive_timeout_minutes,
+        inactive_timeout_minutes=settings.idle.timeout_minutes,
         power=power,
         hold=course.replicas > settings.max_replicas and power is not Power.STOP,
         reasons=course.reasons,
@@ -349,4 +408,4 @@ def _hold(situation: Situation, state: PolicyState, *reasons: Reason) -> Decisio
     """Nothing is sent; the bounds are those last seen."""
     settings = situation.settings
     bounds = state.bounds or Bounds(settings.min_replicas, settings.max_replicas)
-    return Decision(situation.key, situation.at, bounds, settings.idle.inactive_timeout_minutes, Power.KEEP, True, reasons)
+    return Decision(situation.key, situation.at, bounds, settings.idle.timeout_minutes, Power.KEEP, True, reasons)

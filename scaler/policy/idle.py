@@ -130,7 +130,8 @@ def _choices(hazards: Floats, terms: Terms) -> tuple[NDArray[np.bool_], NDArray[
 def plan(worths: Floats, price: float, terms: Terms, *, least: int = 0, most: int = HORIZON) -> Plan:
     """For what to be ready at this price, given the worths of one gap.
 
-    A sleep shorter than ``terms.rest`` is none. ``least`` and ``most``: bounds of the time that it stays awake at first, in windows.
+    A sleep shorter than ``terms.rest`` is none. ``least`` and ``most``: bounds of the time that it stays awake at first, in windows;
+    ``most`` also of each time later, but for one window.
     """
     ready = worths <= price
     ready[:least] = True
@@ -142,9 +143,9 @@ def plan(worths: Floats, price: float, terms: Terms, *, least: int = 0, most: in
             runs[-1:] = [(begun[0], last)]
         else:
             runs.append((first, last))
-    if runs and runs[0][0] == 1 and runs[0][1] > most:
-        runs[:1] = [(1, most)] if most else []
-    return Plan(tuple(runs))
+    kept = most if runs and runs[0][0] == 1 else 1
+    cut = [(first, min(last, first + max(1, most) - 1)) for first, last in runs[0 if kept else 1 :]]
+    return Plan(tuple(cut))
 
 
 def price_for(share: float, past: Past) -> float:

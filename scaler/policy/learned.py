@@ -6,11 +6,12 @@ What is learned stands in for what the settings leave open: `apply` fills it in,
 from dataclasses import dataclass, field, replace
 
 from scaler.model import Endpoint, EndpointState, Inputs, Known, Observation
-from scaler.policy import capacity, cold_start, demand
+from scaler.policy import capacity, cold_start, demand, presence
 from scaler.policy.capacity import Capacity, Estimate
 from scaler.policy.cold_start import PLANNED, ColdStart, Distribution
 from scaler.policy.demand import Demand, Load
 from scaler.policy.fleet import Fleet
+from scaler.policy.presence import Presence
 from scaler.settings import EndpointSettings
 
 REFRESH_SECONDS = 300.0
@@ -32,6 +33,7 @@ class Learned:
     capacity: Capacity = field(default_factory=Capacity)
     cold_start: ColdStart = field(default_factory=ColdStart)
     demand: Demand = field(default_factory=Demand)
+    presence: Presence = field(default_factory=Presence)
     starts: Distribution | None = None
     estimate: Estimate | None = None
     estimated_at: float = float("-inf")
@@ -56,7 +58,11 @@ class Learned:
 def apply(learned: Learned, settings: EndpointSettings) -> EndpointSettings:
     """The settings with what was learned in place of what they leave to it."""
     known = {"target_concurrency": learned.per_replica(settings), "cold_start_seconds": learned.lead(settings).quantile(PLANNED)}
-    return settings.model_copy(update={"policy": settings.policy.model_copy(update=known)})
+    filled: dict[str, object] = {"policy": settings.policy.model_copy(update=known)}
+    if settings.idle.inactive_timeout_minutes == "auto":
+        timer = presence.timer_for(learned.presence, settings)
+        filled["idle"] = settings.idle.model_copy(update={"inactive_timeout_minutes": timer})
+    return settings.model_copy(update=filled)
 
 
 def observe(learned: Learned, settings: EndpointSettings, inputs: Inputs, fleet: Fleet | None) -> Learned:
@@ -65,6 +71,7 @@ def observe(learned: Learned, settings: EndpointSettings, inputs: Inputs, fleet:
     serving = _serving(seen, fleet)
     steady = serving if serving == learned.serving else None
     learned = replace(_observe_starts(learned, settings, inputs), serving=serving)
+    learned = _observe_presence(learned, settings, inputs, fleet)
     if not isinstance(inputs.sample, Known) or not isinstance(seen, Known):
         return learned
     sample, before = inputs.sample.value, learned.capacity
@@ -77,6 +84,13 @@ def observe(learned: Learned, settings: EndpointSettings, inputs: Inputs, fleet:
     load = demand.estimate(known, sample, per_replica)
     loads = (*(old for old in learned.loads if old.end > load.end - LOADS_SECONDS), load)
     return replace(learned, demand=known, loads=loads)
+
+
+def _observe_presence(learned: Learned, settings: EndpointSettings, inputs: Inputs, fleet: Fleet | None) -> Learned:
+    """Whether there was traffic, and whether it found a replica."""
+    seen = inputs.endpoint
+    awake = isinstance(seen, Known) and seen.value.state is EndpointState.STARTED and (fleet is None or fleet.ready > 0)
+    return replace(learned, presence=presence.observe(learned.presence, apply(learned, settings), inputs, ready=awake))
 
 
 def _observe_starts(learned: Learned, settings: EndpointSettings, inputs: Inputs) -> Learned:

@@ -35,7 +35,7 @@ class Limits:
         """``settings`` with these bounds in them; an endpoint that is called for does not stop."""
         bounds: dict[str, object] = {"min_replicas": self.floor.replicas, "max_replicas": self.ceiling.replicas}
         if self.called_until is not None:
-            minutes = settings.idle.inactive_timeout_minutes
+            minutes = settings.idle.timeout_minutes
             awake = max(minutes, self.awake_minutes) if minutes else 0
             bounds["idle"] = settings.idle.model_copy(update={"allow_stop": False, "inactive_timeout_minutes": awake})
         return settings.model_copy(update=bounds)

@@ -8,6 +8,8 @@ that it ends with the k-th window if it has lasted that long, is a logistic regr
   once over all, once over those that began at a similar time of day;
 * what happened at that time a day and a week ago.
 
+Who returns at the same time every day is rare in what the coefficients come from, so a habit stands beside them: the larger chance holds.
+
 The coefficients (`returns_theta`) are the same for everybody: what differs between endpoints is in their pasts. Only elapsed time counts,
 no calendar: a change of clocks shifts people, and the newest days say by how much.
 """
@@ -41,6 +43,10 @@ _SPAN = (
 _USUAL = 0.6 / (1.0 + _AGES)
 """What is believed of an endpoint without gaps: half of them end with the next window or the one after; worth one gap."""
 _MEMORY_MOST = 3.0
+_SILENCE = 6
+_HABIT_SHARE = 0.6
+_HABIT_DOUBT = 1.0
+"""Weight of a return that was not followed by another, before any are known."""
 
 Windows = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -53,6 +59,29 @@ def hazard(past: Windows, theta: Floats = THETA) -> Floats:
     """
     x = features(past)
     chance: Floats = 1.0 / (1.0 + np.exp(-np.clip(theta[0] + x @ theta[1:], -15.0, 15.0)))
+    return np.maximum(chance, np.maximum.reduce([_habit(past[-MEMORY_WINDOWS:], lag) for lag in _LAGS]))
+
+
+def _habit(past: Windows, lag: int) -> Floats:
+    """Shape (HORIZON,): the chance of a return just where there was one ``lag`` earlier, give or take a window, where that is a habit.
+
+    It is if most returns after an hour of silence were followed by one ``lag`` later, of those for which there was an hour of silence then.
+    """
+    begins, lengths = gaps_of(past)
+    back = (begins + lengths)[lengths >= _SILENCE]
+    returned = np.zeros(past.size + 2 * lag + HORIZON + 3, dtype=np.bool_)
+    returned[back] = True
+    known = back[back + lag + 1 < past.size]
+    busy = np.concatenate(([0], np.cumsum(past)))
+    known = known[busy[known + lag - 1] == busy[known + lag - 1 - _SILENCE]]
+    kept = returned[known + lag - 1] | returned[known + lag] | returned[known + lag + 1]
+    fresh = np.exp((known - past.size) / _FADE_WINDOWS)
+    share = float((fresh @ kept) / (fresh.sum() + _HABIT_DOUBT))
+    if share < _HABIT_SHARE:
+        return np.zeros(HORIZON)
+    target = past.size + _AGES - lag
+    around = [(target + shift >= 0) & returned[np.maximum(target + shift, 0)] for shift in (-1, 0, 1)]
+    chance: Floats = np.select(around, [share, share / 2, share / 3], 0.0) * (_AGES >= _SILENCE)
     return chance
 
 

@@ -27,7 +27,7 @@ def step(key: str, settings: EndpointSettings, inputs: Inputs, memory: Memory) -
     learned = observe(memory.learned, settings, inputs, memory.state.fleet)
     settings = apply(learned, settings)
     policy, idle = settings.policy, settings.idle
-    keep = max(policy.stabilization_seconds, policy.stable_window_seconds, idle.stop_after_minutes * 60)
+    keep = max(policy.stabilization_seconds, policy.stable_window_seconds, idle.proof_seconds)
     history = memory.history.add(inputs.sample, keep_seconds=keep)
     situation = Situation(
         key,
