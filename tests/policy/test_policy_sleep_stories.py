@@ -8,7 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from scaler.model import Bounds, Decision, Endpoint, EndpointState, Inputs, Known, Observation, Power, ReasonCode, Sample, Unknown
+from scaler.model import (
+    Allowance,
+    Bounds,
+    Decision,
+    Endpoint,
+    EndpointState,
+    Inputs,
+    Known,
+    Observation,
+    Power,
+    ReasonCode,
+    Sample,
+    Stage,
+    Unknown,
+)
 from scaler.policy import Memory, step
 from scaler.policy.learned import Learned
 from scaler.policy.presence import TIMERS, Presence, Return, busy_runs, kept, observe
@@ -45,6 +59,7 @@ class Night:
     at: float = MONDAY
     now: float = 5000.0
     price: float | None = None
+    allowance: Allowance | None = None
     state: EndpointState = EndpointState.STARTED
     stopped_by_us: bool | None = None
     ready_at: float = 0.0
@@ -60,7 +75,9 @@ class Night:
             self.state = EndpointState.STARTED
         endpoint = Endpoint("endpoint-1", "tester/model", "model", "gpu", self.state, Bounds(1, 1))
         stopped_by_us = self.stopped_by_us if self.state is EndpointState.STOPPED else None
-        inputs = Inputs(seen, Known(endpoint, "story", self.now), self.now, self.at, stopped_by_us, price=self.price)
+        inputs = Inputs(
+            seen, Known(endpoint, "story", self.now), self.now, self.at, stopped_by_us, allowance=self.allowance, price=self.price
+        )
         decision, self.memory = step("chat", self.settings, inputs, self.memory)
         self.told.append((self.at, decision))
         if not decision.hold and decision.power is Power.STOP:
@@ -145,6 +162,15 @@ def test_nothing_is_started_ahead_of_need_where_it_is_not_wanted_or_a_person_sto
     stopped = Night(sleeper(), days, state=EndpointState.STOPPED, stopped_by_us=False)
     stopped.until(9)
     assert stopped.when(Power.RUN) == []
+
+
+def test_a_tight_budget_starts_nothing_ahead_of_need() -> None:
+    days = remembered(9, lambda _, window: NINE <= window < FIVE)
+    for stage, starts in ((Stage.OPEN, 1), (Stage.NO_PREWARM, 0)):
+        allowance = Allowance(stage=stage, by="chat month", spent=90, cap=100)
+        story = Night(sleeper(warm_share=0.99), days, allowance=allowance)
+        story.until(9)
+        assert len([hour for hour in story.when(Power.RUN) if hour > 7]) == starts
 
 
 def test_what_is_not_known_puts_nobody_to_sleep() -> None:
