@@ -5,11 +5,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self, TypeVar
 
-from scaler.actuator import Actuator
+from scaler.actuator import Actuator, Skipped
 from scaler.clock import VirtualClock
 from scaler.controller import Controller, Tick, tick_all
 from scaler.ledger import Ledger
-from scaler.model import Action, ActionKind, Bounds, Endpoint, EndpointState, EndpointWish, Known, Observation, Price, Sample
+from scaler.model import (
+    Action,
+    ActionKind,
+    Bounds,
+    Decision,
+    Endpoint,
+    EndpointState,
+    EndpointWish,
+    Known,
+    Observation,
+    Outcome,
+    Power,
+    Price,
+    Reason,
+    ReasonCode,
+    Sample,
+)
 from scaler.providers.base import EndpointSummary, Hardware, Listing, NotFound, OutcomeUnknown
 from scaler.settings import Settings
 from scaler.store.sqlite import SqliteStore
@@ -19,7 +35,10 @@ TICK = 60.0
 
 @dataclass
 class Cloud:
-    """The judge: replicas that run, and what they really cost. ``lose`` replies are lost, before or after the call was carried out."""
+    """The judge: replicas that run, and what they really cost.
+
+    ``lose`` replies are lost, before or after the call was carried out; ``watch`` is told of each start, and how many replicas it adds.
+    """
 
     clock: VirtualClock
     prices: dict[str, float]
@@ -28,6 +47,7 @@ class Cloud:
     billed_until: float = 0.0
     lose: list[str] = field(default_factory=list)
     calls: list[tuple[str, Action]] = field(default_factory=list)
+    watch: Callable[[str, int], None] = lambda _key, _added: None
 
     def add(self, key: str, replicas: int) -> None:
         state = EndpointState.STARTED if replicas else EndpointState.STOPPED
@@ -66,6 +86,10 @@ class Cloud:
         self.settle()
         fate = self.lose.pop() if self.lose else ""
         self.calls.append((fate, action))
+        running = self.endpoints[action.endpoint_id]
+        there = 0 if running.state is EndpointState.STOPPED else running.bounds.max_replicas
+        if action.kind is not ActionKind.STOP and action.bounds.max_replicas > there:
+            self.watch(running.hardware, action.bounds.max_replicas - there)
         if fate != "before":
             before = self.endpoints[action.endpoint_id]
             if action.kind is ActionKind.STOP:
@@ -164,6 +188,14 @@ class House:
         _, faults = await tick_all(self.controllers)
         if faults:
             raise ExceptionGroup("ticks failed", faults)
+
+    async def order(self, key: str, replicas: int) -> Outcome | Skipped:
+        """Past the policy, straight to the actuator."""
+        why = (Reason(ReasonCode.WAKE, "Because."),)
+        decision = Decision(key, self.clock.now(), Bounds(replicas, replicas), 60, Power.RUN, hold=False, reasons=why)
+        observed = await self.cloud.get(f"endpoint-{key}")
+        await self.actuator.reconcile(key, observed)
+        return await self.actuator.carry_out(key, decision, observed)
 
     def spent(self) -> dict[str, float]:
         for key in self.settings.endpoints:

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from scaler.actuator import Skipped, SkipReason
 from scaler.clock import VirtualClock
 from scaler.ledger import NotGranted
-from scaler.model import Action, ActionKind, Bounds, Decision, Outcome, Power, Reason, ReasonCode
+from scaler.model import Action, ActionKind, Bounds, Outcome
 from scaler.settings import Settings
 from tests.ledger.cloud import TICK, Cloud, House
 from tests.ledger.conftest import Opening, moment
@@ -67,6 +67,7 @@ class Budgets(RuleBasedStateMachine):
         self.cloud.add("chat", running)
         self.cloud.add("batch", 0)
         self.house = House(home / "scaler.db", Settings.model_validate(config | {"pause_file": str(home / "paused")}), self.cloud)
+        self.cloud.watch = self.start
         self.run(self.house.start())
         self.run(self.house.tick(0))  # what nobody has seen yet is not charged
         self.calm = 0
@@ -80,13 +81,25 @@ class Budgets(RuleBasedStateMachine):
             self.loop.close()
             self.folder.cleanup()
 
-    @rule(chat=LOADS, batch=LOADS, count=st.integers(1, 6))
+    def start(self, key: str, added: int) -> None:
+        """What is left when a start is sent pays for a minimum run of it."""
+        spent = self.house.spent()
+        run = added * self.cloud.prices[key] * self.house.settings.budget.minimum_run_seconds / 3600
+        assert sum(spent.values()) + run <= self.caps["total"] + 1e-6
+        assert key not in self.caps or spent[key] + run <= self.caps[key] + 1e-6
+
+    @rule(chat=LOADS, batch=LOADS, count=st.sampled_from([1, 2, 5, 15]))
     def ticks(self, chat: float, batch: float, count: int) -> None:
         self.house.load = {"chat": chat, "batch": batch}
         for _ in range(count):
             self.run(self.house.tick())
             self.calm += 1
             self.holds()
+
+    @rule(key=st.sampled_from(["chat", "batch"]), replicas=st.integers(1, 6))
+    def somebody_wants_more_than_the_policy_would(self, key: str, replicas: int) -> None:
+        replicas = min(replicas, self.house.settings.endpoints[key].max_replicas)
+        self.run(self.house.order(key, replicas))
 
     @precondition(lambda self: self.calm >= CALM)
     @rule(key=st.sampled_from(["chat", "batch"]), factor=st.sampled_from([0.5, 0.9, 1.2, 1.4]))
@@ -146,11 +159,7 @@ async def test_eight_that_race_for_the_dollars_of_one_replica(tmp_path: Path) ->
     house = House(tmp_path / "scaler.db", Settings.model_validate(config), cloud)
     await house.start()
 
-    async def wake(key: str) -> Outcome | Skipped:
-        decision = Decision(key, clock.now(), Bounds(1, 1), 60, Power.RUN, hold=False, reasons=(Reason(ReasonCode.WAKE, "Wake."),))
-        return await house.actuator.carry_out(key, decision, await cloud.get(f"endpoint-{key}"))
-
-    results = await asyncio.gather(*(wake(key) for key in cloud.prices))
+    results = await asyncio.gather(*(house.order(key, 1) for key in cloud.prices))
     assert sum(isinstance(result, Outcome) for result in results) == 1
     assert len(cloud.calls) == 1
     refused = [result for result in results if isinstance(result, Skipped)]
