@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import uvloop
 from rich.console import Console
 
 import scaler
-from scaler import daemon, override, show
+from scaler import daemon, override, show, spending
 from scaler.backtest.command import backtest
 from scaler.backtest.options import BadUsage
 from scaler.demo.conduct import DemoOptions, conduct
@@ -136,6 +137,19 @@ def override_endpoint(
         raise override.BadOverride("expected the key of an endpoint")
     else:
         Console().print(override.list_overrides(settings, endpoint))
+
+
+@app.command("ledger")
+def show_ledger(
+    config: Config,
+    *,
+    days: Annotated[int, typer.Option(min=1, max=400, help="Today and the days before it, so many in all.")] = 7,
+    hours: Annotated[bool, typer.Option("--hours", help="By the hour instead of the day.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What each endpoint has cost, by scaler's own ledger."""
+    lines = spending.statement(load(config), days, hourly=hours)
+    typer.echo(json.dumps([asdict(line) for line in lines], indent=2)) if as_json else Console().print(spending.table(lines))
 
 
 @app.command("healthcheck")

@@ -31,6 +31,7 @@ def status(answer: dict[str, Any]) -> RenderableType:
     warnings += [f"{key} ({found['standing']}): {found['detail']}" for key, found in declared if found["standing"] != "settled"]
     warnings += [f"{key}: {_window(window)}" for key, windows in answer["windows"].items() for window in windows]
     words = [Text(f"{key}: {fields['sentence']}") for key, fields in answer["endpoints"].items() if "sentence" in fields]
+    words += [Text(line) for line in _budgets(answer["budget"])]
     words += [
         Text(f"{key}: {_learned(fields['learned'])}", style="dim") for key, fields in answer["endpoints"].items() if "learned" in fields
     ]
@@ -42,6 +43,25 @@ def _learned(learned: dict[str, Any]) -> str:
     capacity = learned["capacity"] or "Nothing is known of its capacity yet."
     starts = f"Cold starts: p50 {learned['cold_start_p50_seconds']} s, p90 {learned['cold_start_p90_seconds']} s"
     return f"{capacity} {starts} ({learned['cold_starts_known']} seen)."
+
+
+def _budgets(budget: dict[str, Any]) -> list[str]:
+    """The ``budget`` of ``/status`` in words, one line for each budget."""
+    lines = []
+    for cap in budget["budgets"]:
+        claims = [
+            f"${cap[name]:.2f} {words}"
+            for name, words in (("reserved_dollars", "reserved"), ("set_aside_dollars", "set aside for floors"))
+            if cap[name]
+        ]
+        hourly = " an hour" if cap["period"] == "hour" else ""
+        stage = "" if cap["stage"] == "open" else f" [{cap['stage'].replace('_', ' ')}]"
+        lines.append(
+            f"budget {cap['budget']} {cap['period']}: ${cap['spent_dollars']:.2f} of ${cap['limit_dollars']:.2f}{hourly}"
+            + (f", {', '.join(claims)}" if claims else "")
+            + stage
+        )
+    return lines
 
 
 def _window(window: dict[str, Any]) -> str:

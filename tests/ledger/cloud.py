@@ -110,11 +110,11 @@ class Cloud:
         raise NotImplementedError
 
 
-def traffic(now: float, concurrency: float) -> Sample:
+def traffic(now: float, concurrency: float, seconds: float) -> Sample:
     """The last tick's, all well served."""
-    served = round(concurrency * TICK)
+    served = round(concurrency * seconds)
     return Sample(
-        start=now - TICK,
+        start=now - seconds,
         end=now,
         arrivals=served,
         completions={"2xx": served},
@@ -150,8 +150,9 @@ class AtOnce(SqliteStore):
 class House:
     """The control loop of a daemon on a store in a file, started and killed at will."""
 
-    def __init__(self, path: Path, settings: Settings, cloud: Cloud) -> None:
+    def __init__(self, path: Path, settings: Settings, cloud: Cloud, *, tick_seconds: float = TICK) -> None:
         self.path, self.settings, self.cloud, self.clock = path, settings, cloud, cloud.clock
+        self.tick_seconds = tick_seconds
         self.load = dict.fromkeys(settings.endpoints, 0.0)
         self.ticks: list[Tick] = []
 
@@ -163,7 +164,7 @@ class House:
         self.tell_prices()
 
     def _controller(self, key: str) -> Controller:
-        source = _Source(lambda: Known(traffic(self.clock.monotonic(), self.load[key]), "story", self.clock.monotonic()))
+        source = _Source(lambda: Known(traffic(self.clock.monotonic(), self.load[key], self.tick_seconds), "story", self.clock.monotonic()))
         return Controller(
             key,
             self.settings.endpoints[key],
@@ -183,8 +184,8 @@ class House:
     async def kill(self) -> None:
         await self.store.close()
 
-    async def tick(self, seconds: float = TICK) -> None:
-        self.clock.advance(seconds)
+    async def tick(self, seconds: float | None = None) -> None:
+        self.clock.advance(self.tick_seconds if seconds is None else seconds)
         _, faults = await tick_all(self.controllers)
         if faults:
             raise ExceptionGroup("ticks failed", faults)

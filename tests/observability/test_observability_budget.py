@@ -1,0 +1,100 @@
+"""Budgets, windows and the ledger as those who watch see them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from rich.console import Console
+from structlog.testing import capture_logs
+
+from scaler.clock import VirtualClock
+from scaler.ledger import Ledger
+from scaler.model import Bounds, Endpoint, EndpointState, Price, Stage, Window, WindowKind
+from scaler.observability.budget import BudgetCollector, budget_status
+from scaler.observability.windows import WindowCollector, windows_status
+from scaler.policy.fleet import Fleet
+from scaler.settings import Settings
+from scaler.show import status
+from scaler.store.sqlite import SqliteStore
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock(1_783_296_000.0)  # a midnight in UTC
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock: VirtualClock) -> Ledger:
+    chat = {"id": "e", "max_replicas": 4, "idle": {"allow_stop": True}, "budget": {"per_day_dollars": 100}}
+    settings = Settings.model_validate({"endpoints": {"chat": chat}, "budget": {"per_hour_dollars": 30}})
+    ledger = Ledger(settings, SqliteStore(tmp_path / "not opened"), clock)
+    ledger.set_price("chat", Price(10.0))
+    ledger.observe("chat", Endpoint("e", "n", "m", "h", EndpointState.STARTED, Bounds(2, 2)), Fleet(2))
+    return ledger
+
+
+def test_each_stage_is_announced_once_and_so_is_the_way_back(ledger: Ledger, clock: VirtualClock) -> None:
+    budget = BudgetCollector(ledger)
+    with capture_logs() as told:
+        for _ in range(24 * 60):
+            clock.advance(60)
+            budget.announce()
+    day = [(event["log_level"], event["stage"]) for event in told if event["period"] == "day"]
+    stages = [stage.name.lower() for stage in Stage if stage is not Stage.OPEN]
+    assert day == [*[("warning", name) for name in stages[:-1]], ("error", "exhausted"), ("info", "open")]
+    first = told[0]
+    assert (first["event"], first["budget"], first["limit_dollars"]) == ("budget", "chat", 100.0)
+    assert first["spent_dollars"] == pytest.approx(80, abs=0.3)
+    assert first["measure"] == "nothing is started ahead of need"
+
+
+def test_metrics(ledger: Ledger, clock: VirtualClock) -> None:
+    registry = CollectorRegistry()
+    registry.register(BudgetCollector(ledger))
+    clock.advance(3600)
+    day = {"budget": "chat", "period": "day"}
+    assert registry.get_sample_value("scaler_budget_limit_dollars", day) == 100
+    assert registry.get_sample_value("scaler_budget_spent_dollars", day) == pytest.approx(12)
+    assert registry.get_sample_value("scaler_budget_stage", day) == 0
+    assert registry.get_sample_value("scaler_budget_spent_dollars", {"budget": "total", "period": "hour"}) == 12
+    assert registry.get_sample_value("scaler_spent_dollars", {"endpoint": "chat", "period": "month"}) == pytest.approx(12)
+    assert registry.get_sample_value("scaler_ledger_dollars_total", {"endpoint": "chat"}) == pytest.approx(12)
+    assert registry.get_sample_value("scaler_burn_rate_dollars_per_hour", {"endpoint": "chat"}) == 12
+
+
+WINDOWS = (
+    Window(WindowKind.SCHEDULE, "office", 0, 100, floor=3),
+    Window(WindowKind.OVERRIDE, "", 10, 60, ceiling=4),
+    Window(WindowKind.EVENT, "launch", 90, 200, multiplier=3),
+)
+
+
+def test_windows_in_force_are_metrics_and_those_that_come_are_not() -> None:
+    registry = CollectorRegistry()
+    registry.register(WindowCollector(lambda: {"chat": windows_status(WINDOWS, 50.0)}))
+    labels = {"endpoint": "chat", "kind": "schedule", "name": "office", "limit": "floor"}
+    assert registry.get_sample_value("scaler_window_limit", labels) == 3
+    assert registry.get_sample_value("scaler_window_limit", labels | {"kind": "override", "name": "", "limit": "ceiling"}) == 4
+    assert registry.get_sample_value("scaler_window_limit", labels | {"kind": "event", "name": "launch", "limit": "multiplier"}) is None
+    assert registry.get_sample_value("scaler_override_expires_timestamp_seconds", {"endpoint": "chat"}) == 60
+
+
+def test_the_status_in_a_terminal(ledger: Ledger, clock: VirtualClock) -> None:
+    clock.advance(3600 * 7)
+    answer: dict[str, Any] = {
+        "now": 50.0,
+        "paused": None,
+        "dry_run": False,
+        "declared": {},
+        "endpoints": {},
+        "windows": {"chat": windows_status(WINDOWS, 50.0)},
+        "budget": budget_status(ledger),
+    }
+    console = Console(width=160, record=True)
+    console.print(status(answer))
+    text = console.export_text()
+    assert "chat: schedule 'office': floor 3, until 1970-01-01 00:01:40 UTC" in text
+    assert "chat: event 'launch': multiplier 3, from 1970-01-01 00:01:30 UTC" in text
+    assert "budget chat day: $84.00 of $100.00 [no prewarm]" in text
+    assert "budget total hour: $12.00 of $30.00 an hour" in text
