@@ -19,7 +19,7 @@ help:
 	@echo "make demo   see it work against a platform in a box; no account, no cost"
 	@echo "make test   everything that must hold: lint, types, layers, tests"
 	@echo "make lint   only the first three"
-	@echo "make bench  what the proxy costs, measured"
+	@echo "make bench  what the proxy and a backtest cost, measured"
 	@echo "make soak   the request path under pressure, for hours (SOAK_FLAGS='--minutes 5': shorter)"
 	@echo "make compat-table   run the Together clients' commands and write docs/together-clients.md"
 	@echo "make corpus-table   ask nginx and HAProxy about the corpus and write docs/request-corpus.md"
@@ -43,6 +43,7 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python tests/bench/bench_proxy.py
+	$(BIN)/python tests/bench/bench_backtest.py
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.pressure.soak $(SOAK_FLAGS)

@@ -15,7 +15,7 @@ from scaler.backtest.activity import is_activity
 from scaler.backtest.demand import PEAK_REPLICAS
 from scaler.backtest.fluid_mode import Watch, play_fluid, runs_of
 from scaler.backtest.live import Native
-from scaler.backtest.options import Mode, Options, cold_starts_of, policies_of, seconds_of, without_repeats
+from scaler.backtest.options import BadUsage, Mode, Options, cold_starts_of, policies_of, seconds_of, without_repeats
 from scaler.backtest.report import page
 from scaler.backtest.request_mode import play_requests
 from scaler.backtest.rows import Played, as_json, write_schedule
@@ -81,6 +81,7 @@ def backtest(
         warm_share=warm_share,
         length_seconds=seconds_of(length, "--for") if length else math.inf,
     )
+    _require_places(json_file, html, schedule)
     played = play(options)
     results = [each.result for each in played]
     console = Console()
@@ -92,6 +93,13 @@ def backtest(
     if schedule:
         with schedule.open("w", encoding="utf-8", newline="") as file:
             write_schedule(results, file)
+
+
+def _require_places(*files: Path | None) -> None:
+    """What cannot be written is said before anything is played. Raises `BadUsage`."""
+    for file in filter(None, files):
+        if file.is_dir() or not file.parent.is_dir():
+            raise BadUsage(f"{file}: expected the name of a file in a folder that exists")
 
 
 Play = Callable[[Path, Options, Watch], Iterator[Played]]

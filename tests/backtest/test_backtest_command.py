@@ -95,6 +95,8 @@ BAD = {
     "no replicas": (("--max-replicas", "0"), "--max-replicas: expected a number from 1 to 59, got 0"),
     "a peak of zero": (("--peak-replicas", "0"), "--peak-replicas: expected a positive number"),
     "a price below nothing": (("--price", "-1"), "--price: expected dollars"),
+    "a file in no folder": (("--json", "/nowhere/rows.json"), "/nowhere/rows.json: expected the name of a file in a folder that exists"),
+    "a folder for a file": (("--html", "/"), "/: expected the name of a file"),
 }
 
 
