@@ -166,7 +166,8 @@ class Sample:
     concurrency:     time-weighted mean of requests in flight
     in_flight:       requests in flight at ``end``
     waiting:         of those, held by the proxy and not yet sent upstream
-    ttft_seconds:    times to first token of the interval, summed and counted; likewise latency and tpot, time per output token
+    ttft_seconds:    times to first token of the interval, summed and counted; likewise latency and tpot, time per output token;
+                     without what the proxy held requests back for
     slow:            completions that missed the route's objective
     """
 

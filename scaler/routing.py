@@ -71,8 +71,8 @@ def readiness_of(
     if standing is None or (standing is Standing.ASLEEP and not wakes):
         return None
     ready = fleet.ready if fleet is not None else 0
-    if standing is Standing.READY and not ready and fleet is not None and fleet.starting:
-        standing = Standing.WAKING  # all of its replicas are on their way
+    if standing is Standing.READY and fleet is not None and fleet.total and not ready:
+        standing = Standing.WAKING  # all of its replicas are on their way, or wait for hardware
     capacity = learned.per_replica(settings) * max(1, ready)
     if standing is Standing.READY:
         return Readiness(standing, now, capacity)

@@ -76,6 +76,7 @@ class Reading:
     latency:             seconds from the request's last byte to the answer's, of answers with 2xx
     ttft:                seconds to the first byte of the body, of streamed answers with 2xx
     tpot:                seconds per output token after the first, of streamed answers with 2xx
+    ttft_held:           seconds in ``ttft.sum`` for which a gate held requests back; likewise ``latency_held``
     """
 
     at: float
@@ -92,6 +93,8 @@ class Reading:
     tpot: HistogramReading
     input_tokens: int
     output_tokens: int
+    ttft_held: float
+    latency_held: float
 
 
 class Seat(Protocol):
@@ -117,6 +120,8 @@ class RouteMeter:
         """Requests between arrival and end."""
         self.on_leave: Callable[[str], None] | None = None
         """Told each end's outcome."""
+        self.ttft_held = self.latency_held = 0.0
+        """Seconds that the request path itself has added to each."""
         self.waiting = 0
         """Of those in flight, not yet sent upstream."""
         self._in_flight_seconds = 0.0
@@ -194,13 +199,15 @@ class RouteMeter:
             tpot=self._tpot.read(),
             input_tokens=self._input_tokens,
             output_tokens=self._output_tokens,
+            ttft_held=self.ttft_held,
+            latency_held=self.latency_held,
         )
 
 
 class InFlight:
     """One request between arrival and end."""
 
-    __slots__ = ("_entered", "_first", "_last", "_objective", "_open", "_route", "_seat", "_streamed", "_tap", "_waiting")
+    __slots__ = ("_entered", "_first", "_held", "_last", "_objective", "_open", "_route", "_seat", "_streamed", "_tap", "_waiting")
 
     def __init__(self, route: RouteMeter, objective: Objective, now: float, seat: Seat | None) -> None:
         """Made by `RouteMeter.enter`."""
@@ -208,6 +215,7 @@ class InFlight:
         self._objective = objective
         self._seat = seat
         self._entered = now
+        self._held = 0.0
         self._first: float | None = None
         self._last = now
         self._streamed = False
@@ -220,6 +228,10 @@ class InFlight:
         if self._waiting:
             self._waiting = False
             self._route.waiting -= 1
+
+    def held(self, seconds: float) -> None:
+        """It was held back so long: its client has waited for it, but not for the endpoint."""
+        self._held = seconds
 
     def retried(self) -> None:
         """It goes upstream once more."""
@@ -238,6 +250,7 @@ class InFlight:
             self._first = self._last
             if self._streamed:
                 self._route.first_byte(self._first - self._entered)
+                self._route.ttft_held += self._held
         if self._tap is not None:
             try:
                 self._tap.feed(data)
@@ -265,6 +278,7 @@ class InFlight:
         if outcome == "2xx":
             latency = now - self._entered
             tpot = self._tpot(usage.output_tokens) if self._streamed else None
+            route.latency_held += self._held
             route.served(latency, tpot, slow=self._objective is not NO_OBJECTIVE and self._slow(latency))
         route.leave(now, outcome, usage)
 

@@ -69,6 +69,7 @@ class Waiting:
     def release(self) -> None:
         """Its turn has come."""
         self._end()
+        self.record.held(self.seconds)
         self._purpose.begin(self)
 
     # from the client's side, as an exchange

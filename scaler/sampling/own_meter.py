@@ -34,7 +34,10 @@ class OwnMeter:
 
 
 def between(before: Reading, after: Reading) -> Sample:
-    """What happened between two readings of one route. Concurrency is the integral of in-flight over the span."""
+    """What happened between two readings of one route. Concurrency is the integral of in-flight over the span.
+
+    Times are those that the endpoint took: what the gate held back is demand, but teaches nothing of replicas.
+    """
     span = after.at - before.at
     outcomes = {name: count - before.completions.get(name, 0) for name, count in after.completions.items()}
     return Sample(
@@ -46,9 +49,9 @@ def between(before: Reading, after: Reading) -> Sample:
         in_flight=after.in_flight,
         waiting=after.waiting,
         slow=after.slow - before.slow,
-        latency_sum=after.latency.sum - before.latency.sum,
+        latency_sum=(after.latency.sum - after.latency_held) - (before.latency.sum - before.latency_held),
         latency_count=after.latency.count - before.latency.count,
-        ttft_sum=after.ttft.sum - before.ttft.sum,
+        ttft_sum=(after.ttft.sum - after.ttft_held) - (before.ttft.sum - before.ttft_held),
         ttft_count=after.ttft.count - before.ttft.count,
         input_tokens=after.input_tokens - before.input_tokens,
         output_tokens=after.output_tokens - before.output_tokens,

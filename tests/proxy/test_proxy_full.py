@@ -37,7 +37,7 @@ async def test_a_queue_lets_in_as_many_as_there_is_room_for(build: Build) -> Non
     answers = await asyncio.gather(*(client.ask(ask(number)) for number, client in enumerate(clients)))
     assert {answer.status for answer in answers} == {200}
     assert sleeper.most == 2
-    assert gate(house).held == 20
+    assert gate(house).held >= 10
     assert (await clients[0].ask(ask())).values(b"x-scaler-held-seconds") == []  # there is room again
 
 

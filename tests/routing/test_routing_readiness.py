@@ -66,9 +66,10 @@ def test_what_was_learned_of_starts_and_capacity_counts() -> None:
 
 
 def test_started_without_a_replica_is_waking() -> None:
-    seen = judge(EndpointState.STARTED, fleet=Fleet(0, (2000.0,)))
-    assert seen is not None
-    assert seen.standing is Standing.WAKING
+    for fleet in (Fleet(0, (2000.0,)), Fleet(0, (), 1)):
+        seen = judge(EndpointState.STARTED, fleet=fleet)
+        assert seen is not None
+        assert seen.standing is Standing.WAKING
 
 
 def test_the_wait_shrinks_from_when_the_start_was_first_seen_and_never_ends_before_it_does() -> None:

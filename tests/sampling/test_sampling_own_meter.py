@@ -115,3 +115,20 @@ def test_not_a_number_is_unknown(meter: Meter, hands: Hands) -> None:
     source.sample()
     hands.now = math.nan
     assert isinstance(source.sample(), Unknown)
+
+
+def test_what_the_gate_held_back_is_demand_and_no_time_of_the_endpoint(source: OwnMeter, meter: Meter, hands: Hands) -> None:
+    source.sample()
+    request = meter.route("chat").enter(Objective(ttft_seconds=10))
+    hands.now += 300
+    request.held(300)
+    request.sent()
+    request.head(200, streamed=True, readable=True)
+    hands.now += 2
+    request.body(b"data: x\n\n")
+    hands.now += 8
+    request.finish("2xx")
+    sample = known(source)
+    assert sample.concurrency == 1
+    assert (sample.ttft_sum, sample.latency_sum, sample.slow) == (2, 10, 1)  # slow for its client all the same
+    assert meter.read("chat").ttft.sum == 302
