@@ -147,23 +147,26 @@ async def trickling(kind: str, count: int = 10_000) -> list[Line]:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.pressure.soak", "--crowd", kind, str(proxy.port), str(count)), stdout=asyncio.subprocess.PIPE
         )
-        most = [0]
-        watching = asyncio.create_task(_most_connections(proxy, most))
+        most = {"connections": 0.0, "turn": 0.0}
+        await proxy.figures()
+        watching = asyncio.create_task(_extremes(proxy, most))
         during = await steady(proxy.port, RATE, 20)
         out, _ = await process.communicate()
         watching.cancel()
     return [
         Line(f"trickling {kind}: good traffic served", 100 * during.success, 99.9, "%", least=True),
         Line(f"trickling {kind}: its p99 against idle", during.p(0.99) / idle.p(0.99), 2.0, "x"),
+        Line(f"trickling {kind}: longest turn of the loop", 1000 * most["turn"], 50, "ms of processor time"),
         Line(f"trickling {kind}: closed at their deadline", int(out), count, "", least=True),
-        Line(f"trickling {kind}: connected at once", most[0], count / 2, "", least=True),
+        Line(f"trickling {kind}: connected at once", most["connections"], count / 2, "", least=True),
     ]
 
 
-async def _most_connections(proxy: Stand, most: list[int]) -> None:
-    """Keep the highest number that was seen in the list's one place."""
+async def _extremes(proxy: Stand, most: dict[str, float]) -> None:
+    """Keep the highest that was seen."""
     async for _, figures in watch(proxy, 0.5):
-        most[0] = max(most[0], figures.connections)
+        most["connections"] = max(most["connections"], figures.connections)
+        most["turn"] = max(most["turn"], figures.longest_turn)
 
 
 async def slow_readers(count: int = 500, seconds: float = 60) -> list[Line]:
@@ -178,6 +181,7 @@ async def slow_readers(count: int = 500, seconds: float = 60) -> list[Line]:
         await asyncio.gather(*reading)
     return [
         Line("slow readers: memory", (after.rss_bytes - before.rss_bytes) / MEGABYTE, count * 0.065536 + 50, "MB"),
+        Line("slow readers: longest turn of the loop", 1000 * after.longest_turn, 50, "ms of processor time"),
         Line("slow readers: a fast client's p99", during.p(0.99) / idle.p(0.99), 2.0, "x"),
         Line("slow readers: good traffic served", 100 * during.success, 99.9, "%", least=True),
     ]
@@ -193,6 +197,8 @@ async def neighbours(seconds: float = 20) -> list[Line]:
             await asyncio.sleep(11)
             beside = await steady(proxy.port, RATE, seconds)
             suffering.cancel()
+            turn = (await proxy.figures()).longest_turn
+            lines.append(Line(f"beside one that {trouble}s: longest turn of the loop", 1000 * turn, 50, "ms of processor time"))
             lines.append(Line(f"beside one that {trouble}s: p99", beside.p(0.99) / alone.p(0.99), 1.2, "x"))
             lines.append(Line(f"beside one that {trouble}s: served", 100 * beside.success, 99.9, "%", least=True))
     return lines

@@ -27,12 +27,17 @@ PAGE_BYTES = resource.getpagesize()
 
 @dataclass(frozen=True)
 class Figures:
-    """What a proxy's process is at one moment; counters since its start."""
+    """What a proxy's process is at one moment; counters since its start.
+
+    longest_turn: the most processor time, in seconds, that went by between two beats five milliseconds apart since the last figures were
+                  taken: how long the loop was busy with one thing, however busy the machine is with others
+    """
 
     rss_bytes: int
     fds: int
     tasks: int
     cpu_seconds: float
+    longest_turn: float
     connections: int
     in_flight: dict[str, int]
     completions: dict[str, dict[str, int]]
@@ -59,6 +64,7 @@ class _Process:
     """The inside."""
 
     def __init__(self, plan: Plan) -> None:
+        self._longest_turn = 0.0
         self._meter = Meter(time.monotonic)
         settings = ProxySettings.model_validate({"listen": "127.0.0.1:0", **plan.settings})
         self._proxy = Proxy(settings, plan.upstream, SecretStr("sk-ours"), self._meter)
@@ -69,20 +75,31 @@ class _Process:
     async def run(self) -> None:
         """Serve; each line of standard input is answered with the figures, its end ends it."""
         await self._proxy.start()
+        beating = asyncio.create_task(self._beat())
         print(self._proxy.addresses[0][1], flush=True)  # noqa: T201 (what the outside reads)
         reader = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         while await reader.readline():
             print(json.dumps(asdict(self._figures())), flush=True)  # noqa: T201 (the same)
+        beating.cancel()
         self._proxy.close()
+
+    async def _beat(self) -> None:
+        before = time.process_time()
+        while True:
+            await asyncio.sleep(0.005)
+            now = time.process_time()
+            self._longest_turn, before = max(self._longest_turn, now - before), now
 
     def _figures(self) -> Figures:
         readings = {key: reading for key, reading in self._meter.read_all().items() if reading.arrivals}
+        turn, self._longest_turn = self._longest_turn, 0.0
         return Figures(
             rss_bytes=int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES,
             fds=len(list(Path("/proc/self/fd").iterdir())),
             tasks=len(asyncio.all_tasks()),
             cpu_seconds=time.process_time(),
+            longest_turn=turn,
             connections=self._proxy.connections,
             in_flight={key: reading.in_flight for key, reading in readings.items()},
             completions={key: dict(reading.completions) for key, reading in readings.items()},

@@ -1,6 +1,7 @@
 """Others make it hard; good traffic does not notice. Short forms: `tests/bench/soak.py` has the long ones and prints their figures.
 
-Bounds on time are wide here, for a test machine has other things to do; each test says what the promise is.
+A test machine has other things to do, so waits are bounded widely here, and each test says what the promise is. What is bounded narrowly is
+the processor time that the proxy's loop spends on one thing while others wait.
 """
 
 import asyncio
@@ -10,9 +11,11 @@ import pytest
 from tests.pressure.load import Trickle, Works, by_name, flood, read_slowly, serving, steady
 from tests.pressure.stand import Plan, stand
 
-NOISE = 0.5
+NOISE = 1.0
 """Seconds by which a busy machine may delay anything."""
 RATE = 40.0
+LONGEST_TURN = 0.1
+"""Seconds of processor time; the promise is 0.05."""
 
 
 @pytest.mark.parametrize("body", [False, True], ids=["heads", "bodies"])
@@ -27,8 +30,9 @@ async def test_clients_that_trickle_starve_nobody(body: bool) -> None:  # noqa: 
         trickling = asyncio.create_task(trickle.run(proxy.port, 500, body=body, pause=0.3, seconds=10))
         during = await steady(proxy.port, RATE, 2)
         assert during.success == 1
-        assert during.p(0.99) <= max(2 * idle.p(0.99), idle.p(0.99) + NOISE)
+        assert during.p(0.9) <= idle.p(0.9) + NOISE
         await trickling
+        assert (await proxy.figures()).longest_turn <= LONGEST_TURN
         assert (trickle.opened, trickle.closed) == (500, 500)
         figures = await proxy.settled()
         assert figures.limits_hit == {"body_timeout" if body else "header_timeout": 500}
@@ -46,7 +50,8 @@ async def test_clients_that_read_slowly_cost_little_and_delay_nobody() -> None:
         after = await proxy.figures()
         assert all(await asyncio.gather(*reading))
         assert during.success == 1
-        assert during.p(0.99) <= max(2 * idle.p(0.99), idle.p(0.99) + NOISE)
+        assert during.p(0.9) <= idle.p(0.9) + NOISE
+        assert after.longest_turn <= LONGEST_TURN
         assert after.rss_bytes - before.rss_bytes <= readers * 64 * 1024 + 50e6
         await proxy.settled()
 
@@ -62,7 +67,8 @@ async def test_endpoints_in_trouble_do_not_move_their_neighbour() -> None:
         for task in suffering:
             task.cancel()
         assert beside.success == 1
-        assert beside.p(0.99) <= alone.p(0.99) + NOISE
+        assert beside.p(0.9) <= alone.p(0.9) + NOISE
+        assert figures.longest_turn <= LONGEST_TURN
         assert figures.in_flight["hang"] == figures.in_flight["drip"] == 50
         assert figures.limits_hit["endpoint_in_flight"] > 0
         assert figures.failures["reset"]["broken"] > 0
@@ -77,7 +83,7 @@ async def test_what_is_too_much_is_refused_at_once_and_the_rest_is_served() -> N
         good, refused = results.of(200), results.of(503)
         assert len(good) + len(refused) == len(results.answers)
         assert len(good) / 2 >= 0.8 * works.capacity
-        assert results.p(0.99, 503) <= 0.05 + NOISE
+        assert results.p(0.9, 503) <= 0.05 + NOISE
         assert all(waits for status, _, waits in results.answers if status == 503)
         after = await steady(proxy.port, works.capacity / 4, 1)
         assert after.success == 1
