@@ -105,11 +105,11 @@ async def by_name(visit: Visit) -> None:
 
 
 async def drip(visit: Visit) -> None:
-    """An answer that never ends, a byte now and then."""
+    """An answer that never ends, a byte a second."""
     await visit.send(STREAM_HEAD)
     while not visit.reader.at_eof():
         await visit.send(chunk(b"x"))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
 
 
 def flood(bytes_per_second: int) -> Script:

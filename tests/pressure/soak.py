@@ -133,10 +133,26 @@ async def leaks(minutes: float) -> list[Line]:
 
 
 async def crowd(kind: str, port: int, count: int) -> None:
-    """What a process of its own does: trickle, and say how many were closed."""
+    """What a process of its own does: trickle, and say how many were closed; or ask a model that is in trouble, so often a second."""
+    if kind not in ("heads", "bodies"):
+        await steady(port, count, 60, kind)
+        return
     trickle = Trickle()
     await trickle.run(port, count, body=kind == "bodies", pause=2.0, seconds=100)
     print(trickle.closed)  # noqa: T201 (what the other process reads)
+
+
+@asynccontextmanager
+async def crowded(kind: str, port: int, count: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """That process."""
+    command = (sys.executable, "-m", "tests.pressure.soak", "--crowd", kind, str(port), str(count))
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 async def trickling(kind: str, count: int = 10_000) -> list[Line]:
@@ -144,15 +160,13 @@ async def trickling(kind: str, count: int = 10_000) -> list[Line]:
     settings = dict.fromkeys(("max_connections", "max_connections_per_address"), 20_000.0)
     async with serving(by_name) as upstream, stand(Plan(upstream.url, settings)) as proxy:
         idle = await steady(proxy.port, RATE, 10)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.pressure.soak", "--crowd", kind, str(proxy.port), str(count)), stdout=asyncio.subprocess.PIPE
-        )
         most = {"connections": 0.0, "turn": 0.0}
         await proxy.figures()
-        watching = asyncio.create_task(_extremes(proxy, most))
-        during = await steady(proxy.port, RATE, 20)
-        out, _ = await process.communicate()
-        watching.cancel()
+        async with crowded(kind, proxy.port, count) as process:
+            watching = asyncio.create_task(_extremes(proxy, most))
+            during = await steady(proxy.port, RATE, 20)
+            out, _ = await process.communicate()
+            watching.cancel()
     return [
         Line(f"trickling {kind}: good traffic served", 100 * during.success, 99.9, "%", least=True),
         Line(f"trickling {kind}: its p99 against idle", during.p(0.99) / idle.p(0.99), 2.0, "x"),
@@ -193,10 +207,9 @@ async def neighbours(seconds: float = 20) -> list[Line]:
     for trouble in ("hang", "reset", "drip"):
         async with serving(by_name) as upstream, stand(Plan(upstream.url, max_in_flight={"chat": 100, trouble: 1000})) as proxy:
             alone = await steady(proxy.port, RATE, seconds)
-            suffering = asyncio.create_task(steady(proxy.port, 100, seconds + 12, trouble))
-            await asyncio.sleep(11)
-            beside = await steady(proxy.port, RATE, seconds)
-            suffering.cancel()
+            async with crowded(trouble, proxy.port, 100):
+                await asyncio.sleep(12)
+                beside = await steady(proxy.port, RATE, seconds)
             turn = (await proxy.figures()).longest_turn
             lines.append(Line(f"beside one that {trouble}s: longest turn of the loop", 1000 * turn, 50, "ms of processor time"))
             lines.append(Line(f"beside one that {trouble}s: p99", beside.p(0.99) / alone.p(0.99), 1.2, "x"))
