@@ -154,6 +154,8 @@ class ProxySettings(Section):
 
     listen: Listen = "127.0.0.1:8080"
     """Where clients send inference requests."""
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that share the work, and the limits of counts and bytes. With 1 it is done beside the controller."""
     upstream: Origin | None = None
     """Base of the inference API including ``/v1``; default: ``provider.base_url``, with ``/v1`` on it where v2 leaves it out."""
     max_body_bytes: Annotated[int, Field(gt=0)] = 16 * 1024 * 1024

@@ -19,8 +19,9 @@ OTHER = "other"
 OUTCOMES = ("2xx", "3xx", "4xx", "5xx", "aborted", "failed")
 """Status classes; "aborted": the client was gone first; "failed": the upstream gave no or a broken answer."""
 
-FAILURES = ("unreachable", "connect_timeout", "response_timeout", "broken", "truncated", "stalled")
-"""Why requests failed; "truncated" and "stalled": after the answer had begun."""
+WORKER_LOST = "worker_lost"
+FAILURES = ("unreachable", "connect_timeout", "response_timeout", "broken", "truncated", "stalled", WORKER_LOST)
+"""Why requests failed; "truncated" and "stalled": after the answer had begun; "worker_lost": the process that carried them ended."""
 
 LATENCY_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 TTFT_BOUNDS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from math import ceil
 from types import MappingProxyType
 
 from scaler.settings import WakeSettings
@@ -70,6 +71,14 @@ class Route:
     pool: str | None = None
     wake: WakeSettings = USUAL
     readiness: Readiness | None = None
+
+    def share(self, workers: int) -> "Route":
+        """What one of so many proxies may do of it; counts are rounded up."""
+        known = self.readiness
+        readiness = None if known is None else replace(known, capacity=known.capacity / workers)
+        held = {"max_held": ceil(self.wake.max_held / workers), "max_held_bytes": ceil(self.wake.max_held_bytes / workers)}
+        wake = self.wake.model_copy(update=held)
+        return replace(self, max_in_flight=ceil(self.max_in_flight / workers), readiness=readiness, wake=wake)
 
     def unknown(self) -> "Route":
         """The same, without anything known of its readiness."""

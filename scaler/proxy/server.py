@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from time import monotonic
@@ -66,11 +67,14 @@ class Proxy:
         self._sweeper: asyncio.TimerHandle | None = None
         self.set_routes(RouteTable())
 
-    async def start(self) -> None:
-        """Listen. Raises OSError when the address cannot be had."""
+    async def start(self, listener: socket.socket | None = None) -> None:
+        """Listen, on a socket that does so already if one is given. Raises OSError when the address cannot be had."""
         host, port = host_port(self._context.settings.listen)
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: ClientConnection(self._context), host, port, backlog=BACKLOG)
+        create_server = asyncio.get_running_loop().create_server
+        if listener is None:
+            self._server = await create_server(lambda: ClientConnection(self._context), host, port, backlog=BACKLOG)
+        else:
+            self._server = await create_server(lambda: ClientConnection(self._context), sock=listener, backlog=BACKLOG)
         self._sweep()
 
     @property
@@ -130,14 +134,18 @@ class Proxy:
         """Who may ask, by name; empty where anyone may."""
         return self._context.keys.accounts if self._context.keys is not None else {}
 
-    async def drain(self, seconds: float) -> None:
-        """Accept no more, close idle connections, let the others finish; after ``seconds`` cut what is left."""
+    async def drain(self, seconds: float, *, idle: bool = True) -> None:
+        """Accept no more, let connections finish; after ``seconds`` cut what is left.
+
+        ``idle``: close idle connections at once; else they close with their next answer, so that no request meets a closed one.
+        """
         context = self._context
         context.draining = True
         if self._server is not None:
             self._server.close()
-        for connection in tuple(context.connections):
-            connection.drain()
+        if idle:
+            for connection in tuple(context.connections):
+                connection.drain()
         try:
             if context.connections:
                 await asyncio.wait_for(context.empty.wait(), seconds)
