@@ -36,6 +36,7 @@ from scaler.providers.http import require_callable
 from scaler.proxy.meter import Meter
 from scaler.proxy.routes import Readiness
 from scaler.proxy.server import Proxy
+from scaler.proxy.workers import WorkerError, Workers
 from scaler.routing import readiness_of, route_table
 from scaler.sampling.own_meter import OwnMeter
 from scaler.scheduler import Scheduler
@@ -88,11 +89,12 @@ class Daemon:
         self._actuator: Actuator = open_actuator(settings, reader, store, clock, self._ledger)
         self._plans = Plans(settings)
         self._declarer = open_declarer(settings, reader, store, clock, report=announce, ledger=self._ledger)
-        self._meter = Meter(clock.monotonic)
-        self._proxy = Proxy(settings.proxy, settings.upstream, settings.provider.key, self._meter, speed=clock.speed, on_call=self._on_call)
+        self._proxy: Proxy | Workers
+        self._meter: Meter | Workers
+        self._proxy, self._meter = self._open_request_path()
         self._metrics = ControlMetrics(settings.endpoints)
         self._metrics.registry.register(MeterCollector(self._meter, self._proxy))
-        self._metrics.registry.register(GateCollector(lambda: self._proxy.gates, self._meter.other.monotonic))
+        self._metrics.registry.register(GateCollector(lambda: self._proxy.gates, clock.monotonic))
         self._reporter = Reporter(self._metrics)
         self._reporter.set_endpoints(settings.endpoints)
         self._settled = self._declarer.settled(settings)
@@ -108,6 +110,16 @@ class Daemon:
         self._metrics.registry.register(WindowCollector(self._planned))
         self._metrics.registry.register(self._budget)
         self._stopping = asyncio.Event()
+        self._restarting: asyncio.Task[None] | None = None
+
+    def _open_request_path(self) -> tuple[Proxy, Meter] | tuple[Workers, Workers]:
+        """In this process, or in workers of its own, which count for themselves."""
+        settings, on_call = self._settings, self._on_call
+        if settings.proxy.workers > 1:
+            workers = Workers(settings.proxy, settings.upstream, settings.provider.key, on_call=on_call)
+            return workers, workers
+        meter = Meter(self._clock.monotonic)
+        return Proxy(settings.proxy, settings.upstream, settings.provider.key, meter, speed=self._clock.speed, on_call=on_call), meter
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises when a part fails that nothing works without."""
@@ -115,6 +127,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop)
         loop.add_signal_handler(signal.SIGHUP, self._on_reload)
+        loop.add_signal_handler(signal.SIGUSR2, self._on_restart_workers)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._serve_admin()), group.create_task(self._scheduler.watch())]
@@ -349,6 +362,22 @@ class Daemon:
             log.warning("stopping at once")
             self._proxy.close()
         self._stopping.set()
+
+    def _on_restart_workers(self) -> None:
+        """Replace the workers one after the other; without workers there is nothing to replace."""
+        if isinstance(self._proxy, Workers) and self._restarting is None:
+            log.info("replacing the workers")
+            self._restarting = asyncio.get_running_loop().create_task(self._restart_workers(self._proxy))
+
+    async def _restart_workers(self, workers: Workers) -> None:
+        try:
+            await workers.restart()
+        except (OSError, WorkerError) as error:
+            log.warning("workers not replaced", error=str(error))
+        else:
+            log.info("workers replaced")
+        finally:
+            self._restarting = None
 
     def _on_reload(self) -> None:
         """Take over what may change while running; on a bad configuration keep everything."""

@@ -897,6 +897,12 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _workers_have_one_clock(self) -> Self:
+        if self.proxy.workers > 1 and (self.clock.speed != 1 or self.clock.start is not None):
+            raise ValueError("proxy.workers: expected 1 where the clock is not the machine's own")
+        return self
+
+    @model_validator(mode="after")
     def _timeouts_are_v2s(self) -> Self:
         for key, endpoint in self.endpoints.items():
             minutes = endpoint.idle.timeout_minutes

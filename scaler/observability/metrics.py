@@ -20,8 +20,7 @@ from scaler import __version__
 from scaler.actuator import Skipped, SkipReason
 from scaler.controller import Tick
 from scaler.model import ActionKind, EndpointState, Known, OutcomeStatus, Power, ReasonCode
-from scaler.proxy.keys import Account
-from scaler.proxy.meter import HistogramReading, Meter, Reading
+from scaler.proxy.meter import HistogramReading, Reading
 
 TICK_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _KINDS = {Power.RUN: ActionKind.START, Power.STOP: ActionKind.STOP, Power.KEEP: ActionKind.UPDATE}
@@ -246,6 +245,18 @@ class TickCollector:
         yield _counts("scaler_ticks", "Runs of the control loop by how they went.", "outcome", self._read())
 
 
+class ClientFigures(Protocol):
+    """What is known of a client that has a key."""
+
+    @property
+    def in_flight(self) -> int:
+        """Its requests between arrival and end."""
+
+    @property
+    def outcomes(self) -> Mapping[str, int]:
+        """Its requests, by whether they passed."""
+
+
 class ProxyFigures(Protocol):
     """What a proxy can say of itself besides its meter."""
 
@@ -258,14 +269,25 @@ class ProxyFigures(Protocol):
         """How often each limit was hit, cumulative."""
 
     @property
-    def clients(self) -> Mapping[str, Account]:
+    def clients(self) -> Mapping[str, ClientFigures]:
         """Clients that have keys, by name."""
+
+
+class MeterFigures(Protocol):
+    """What a meter can say, of one proxy or of several."""
+
+    def read_all(self) -> dict[str, Reading]:
+        """Every route's figures."""
+
+    @property
+    def tap_errors(self) -> int:
+        """Answers that could not be looked into."""
 
 
 class MeterCollector:
     """The request path's figures, read when asked: a scrape sees this moment, and the traffic pays nothing for metrics."""
 
-    def __init__(self, meter: Meter, proxy: ProxyFigures) -> None:
+    def __init__(self, meter: MeterFigures, proxy: ProxyFigures) -> None:
         """Both only get read."""
         self._meter = meter
         self._proxy = proxy
@@ -311,7 +333,7 @@ def _request_counts(readings: Mapping[str, Reading]) -> Iterator[Metric]:
     return iter((arrivals, outcomes, failures, retries, slow, tokens))
 
 
-def _client_counts(clients: Mapping[str, Account]) -> Iterator[Metric]:
+def _client_counts(clients: Mapping[str, ClientFigures]) -> Iterator[Metric]:
     requests = CounterMetricFamily(
         "scaler_client_requests", "Requests of each client with a key: admitted, or refused by which limit.", labels=["client", "outcome"]
     )

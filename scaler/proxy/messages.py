@@ -1,4 +1,4 @@
-"""What a fleet and its workers say to each other, over a private pair of sockets: length, then MessagePack, checked against these types."""
+"""What the daemon and its workers say to each other over a pair of sockets: length, then MessagePack, checked against these types."""
 
 import asyncio
 from collections.abc import Callable

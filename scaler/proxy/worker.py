@@ -1,7 +1,7 @@
-"""One worker of a fleet: a proxy in a process of its own. It does what it is told, tells its figures, and ends when nobody listens.
+"""One worker: a proxy in a process of its own. It does what it is told, tells its figures, and ends when nobody listens.
 
-Started as ``python -m scaler.proxy.worker LINK LISTENER``: two file descriptors that it inherits, the link to its fleet and the socket to
-listen on, which stays open in the fleet.
+Started as ``python -m scaler.proxy.worker LINK LISTENER``: two file descriptors that it inherits, the link to its owner and the socket to
+listen on, which stays open there.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class Worker:
         self._ending.set()
 
     def _deserted(self) -> None:
-        """The fleet is gone: finish what is under way."""
+        """The owner is gone: finish what is under way."""
         self._spawn(self._drain(self._drain_seconds, idle=True))
 
     def _call(self, key: str) -> None:
@@ -107,7 +107,7 @@ def report(proxy: Proxy, meter: Meter) -> News:
 
 
 def main(link: int, listener: int) -> None:
-    """Run; signals are for the fleet, which says what they mean."""
+    """Run; signals are for the owner, who says what they mean."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     gc.freeze()

@@ -12,15 +12,15 @@ from hashlib import sha256
 import pytest
 from pydantic import SecretStr
 
-from scaler.proxy import fleet as fleet_module
-from scaler.proxy.fleet import Fleet, StaleError
+from scaler.proxy import workers as workers_module
 from scaler.proxy.routes import Readiness, Route, RouteTable, Standing
+from scaler.proxy.workers import StaleError, Workers
 from scaler.settings import ClientKeySettings, ProxySettings
 from tests.proxy.wire import MODEL, STREAM_HEAD, Client, Script, Upstream, Visit, answer, chunk, read_message, request, until, well_behaved
 
 START_SECONDS = 30.0
 CHAT = Route("chat", MODEL, frozenset({"chat"}))
-Make = Callable[..., Awaitable[tuple[Fleet, Upstream]]]
+Make = Callable[..., Awaitable[tuple[Workers, Upstream]]]
 
 
 @pytest.fixture
@@ -29,87 +29,87 @@ async def make() -> AsyncIterator[Make]:
 
         async def build(
             script: Script = well_behaved, *, workers: int = 2, calls: list[str] | None = None, **settings: float
-        ) -> tuple[Fleet, Upstream]:
+        ) -> tuple[Workers, Upstream]:
             upstream = Upstream(script)
             server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
             stack.callback(server.close)
             upstream.port = server.sockets[0].getsockname()[1]
             options = ProxySettings.model_validate({"listen": "127.0.0.1:0", "workers": workers, **settings})
             on_call = calls.append if calls is not None else (lambda _: None)
-            fleet = Fleet(options, upstream.url, SecretStr("sk-ours"), on_call=on_call)
-            fleet.set_routes(RouteTable.of([CHAT]))
-            stack.push_async_callback(fleet.drain, 0.0)
-            await fleet.start()
-            return fleet, upstream
+            all_workers = Workers(options, upstream.url, SecretStr("sk-ours"), on_call=on_call)
+            all_workers.set_routes(RouteTable.of([CHAT]))
+            stack.push_async_callback(all_workers.drain, 0.0)
+            await all_workers.start()
+            return all_workers, upstream
 
         yield build
 
 
 @asynccontextmanager
-async def connected(fleet: Fleet) -> AsyncIterator[Client]:
-    client = Client(*await asyncio.open_connection(*fleet.addresses[0]))
+async def connected(all_workers: Workers) -> AsyncIterator[Client]:
+    client = Client(*await asyncio.open_connection(*all_workers.addresses[0]))
     try:
         yield client
     finally:
         client.close()
 
 
-async def ask(fleet: Fleet, data: bytes | None = None) -> int:
-    async with connected(fleet) as client:
+async def ask(all_workers: Workers, data: bytes | None = None) -> int:
+    async with connected(all_workers) as client:
         await client.send(data or request())
         return (await asyncio.wait_for(read_message(client.reader), START_SECONDS)).status
 
 
-def pids(fleet: Fleet) -> list[int]:
-    return [worker.process.pid for place in fleet._places for worker in place.workers]
+def pids(all_workers: Workers) -> list[int]:
+    return [worker.process.pid for place in all_workers._places for worker in place.workers]
 
 
-def arrivals(fleet: Fleet) -> list[int]:
+def arrivals(all_workers: Workers) -> list[int]:
     """Of each worker."""
-    reports = [worker.report for place in fleet._places for worker in place.workers]
+    reports = [worker.report for place in all_workers._places for worker in place.workers]
     return [report.readings["chat"].arrivals if "chat" in report.readings else 0 for report in reports]
 
 
 async def test_workers_share_the_work_and_count_together(make: Make) -> None:
-    fleet, upstream = await make()
-    assert len(set(pids(fleet))) == 2
-    assert os.getpid() not in pids(fleet)
-    assert await asyncio.gather(*(ask(fleet) for _ in range(40))) == [200] * 40
-    await until(lambda: fleet.read("chat").completions["2xx"] == 40)
-    assert min(arrivals(fleet)) > 0
-    reading = fleet.read("chat")
+    all_workers, upstream = await make()
+    assert len(set(pids(all_workers))) == 2
+    assert os.getpid() not in pids(all_workers)
+    assert await asyncio.gather(*(ask(all_workers) for _ in range(40))) == [200] * 40
+    await until(lambda: all_workers.read("chat").completions["2xx"] == 40)
+    assert min(arrivals(all_workers)) > 0
+    reading = all_workers.read("chat")
     assert (reading.arrivals, reading.in_flight, reading.input_tokens, reading.latency.count) == (40, 0, 120, 40)
-    assert fleet.read_all()["chat"] == reading
-    assert await ask(fleet, request(model="nobody")) == 404
-    await until(lambda: fleet.read("other").completions["4xx"] == 1)
+    assert all_workers.read_all()["chat"] == reading
+    assert await ask(all_workers, request(model="nobody")) == 404
+    await until(lambda: all_workers.read("other").completions["4xx"] == 1)
     assert len(upstream.requests) == 40
     assert {message.values(b"authorization")[0] for message in upstream.requests} == {b"Bearer sk-ours"}
     with pytest.raises(KeyError):
-        fleet.read("nobody")
+        all_workers.read("nobody")
 
 
 async def test_a_table_and_keys_reach_every_worker_and_calls_come_back(make: Make) -> None:
     calls: list[str] = []
-    fleet, _ = await make(calls=calls)
+    all_workers, _ = await make(calls=calls)
     asleep = Readiness(Standing.ASLEEP, at=0.0, capacity=8.0)
     sleeping = replace(CHAT, key="b", model="x/b", names=frozenset(), wake=CHAT.wake.model_copy(update={"mode": "fail"}), readiness=asleep)
-    fleet.set_routes(RouteTable.of([CHAT, sleeping]))
-    assert fleet.routes.find("b") is sleeping
+    all_workers.set_routes(RouteTable.of([CHAT, sleeping]))
+    assert all_workers.routes.find("b") is sleeping
 
     async def refused() -> bool:
-        return {await ask(fleet, request(model="b")) for _ in range(8)} == {503}
+        return {await ask(all_workers, request(model="b")) for _ in range(8)} == {503}
 
     while not await refused():
         await asyncio.sleep(0.01)
-    await until(lambda: set(calls) == {"b"} and fleet.calls("b", 60.0) >= 8)
-    assert fleet.gates["b"].standing is Standing.ASLEEP
-    assert fleet.gates["b"].capacity == 8.0
-    fleet.set_keys({"team": ClientKeySettings(sha256=sha256(b"sk-team").hexdigest())})
-    while {await ask(fleet) for _ in range(8)} != {401}:
+    await until(lambda: set(calls) == {"b"} and all_workers.calls("b", 60.0) >= 8)
+    assert all_workers.gates["b"].standing is Standing.ASLEEP
+    assert all_workers.gates["b"].capacity == 8.0
+    all_workers.set_keys({"team": ClientKeySettings(sha256=sha256(b"sk-team").hexdigest())})
+    while {await ask(all_workers) for _ in range(8)} != {401}:
         await asyncio.sleep(0.01)
-    assert await ask(fleet, request(fields=b"Authorization: Bearer sk-team\r\n")) == 200
-    await until(lambda: "team" in fleet.clients and fleet.clients["team"].outcomes["admitted"] == 1)
-    assert fleet.limits_hit["unauthorized"] >= 8
+    assert await ask(all_workers, request(fields=b"Authorization: Bearer sk-team\r\n")) == 200
+    await until(lambda: "team" in all_workers.clients and all_workers.clients["team"].outcomes["admitted"] == 1)
+    await until(lambda: all_workers.limits_hit["unauthorized"] >= 8)
 
 
 async def endless_if_asked(visit: Visit) -> None:
@@ -120,22 +120,22 @@ async def endless_if_asked(visit: Visit) -> None:
 
 
 async def test_a_worker_that_dies_is_replaced_and_what_it_counted_stays(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet_module, "RESPAWN_SECONDS", 0.05)
-    fleet, _ = await make(endless_if_asked, workers=1)
+    monkeypatch.setattr(workers_module, "RESPAWN_SECONDS", 0.05)
+    all_workers, _ = await make(endless_if_asked, workers=1)
     for _ in range(5):
-        assert await ask(fleet) == 200
-    async with connected(fleet) as client:
+        assert await ask(all_workers) == 200
+    async with connected(all_workers) as client:
         await client.send(request(b'{"model":"chat","x":"endless"}'))
         await client.reader.readuntil(b"data: x")
-        await until(lambda: fleet.read("chat").in_flight == 1)
-        before = fleet.read("chat")
-        (dead,) = pids(fleet)
+        await until(lambda: all_workers.read("chat").in_flight == 1)
+        before = all_workers.read("chat")
+        (dead,) = pids(all_workers)
         os.kill(dead, signal.SIGKILL)
         await client.rest()
-    assert await ask(fleet) == 200  # waits in the queue of the socket until the next worker is there
-    assert pids(fleet) != [dead]
-    await until(lambda: fleet.read("chat").completions["2xx"] == 6, START_SECONDS)
-    after = fleet.read("chat")
+    assert await ask(all_workers) == 200  # waits in the queue of the socket until the next worker is there
+    assert pids(all_workers) != [dead]
+    await until(lambda: all_workers.read("chat").completions["2xx"] == 6, START_SECONDS)
+    after = all_workers.read("chat")
     assert (before.arrivals, after.arrivals, after.in_flight) == (6, 7, 0)
     assert (after.completions["failed"], after.failures["worker_lost"]) == (1, 1)
     assert after.in_flight_seconds >= before.in_flight_seconds
@@ -149,14 +149,14 @@ async def test_a_rolling_restart_under_load_loses_no_request(make: Make) -> None
             await asyncio.sleep(0.002)
             await visit.send(answer())
 
-    fleet, _ = await make(script)
+    all_workers, _ = await make(script)
     stop = asyncio.Event()
 
     async def load(*, keep: bool) -> int:
         """Requests on one connection until the proxy says that it closes it, or on a new one each."""
         count = 0
         while not stop.is_set():
-            async with connected(fleet) as client:
+            async with connected(all_workers) as client:
                 closes = False
                 while not closes and not stop.is_set():
                     got = await client.ask(request())
@@ -167,14 +167,14 @@ async def test_a_rolling_restart_under_load_loses_no_request(make: Make) -> None
 
     tasks = [asyncio.create_task(load(keep=index % 2 == 0)) for index in range(6)]
     await asyncio.sleep(0.1)
-    old = pids(fleet)
-    await fleet.restart()
-    await until(lambda: not set(old) & set(pids(fleet)), START_SECONDS)
+    old = pids(all_workers)
+    await all_workers.restart()
+    await until(lambda: not set(old) & set(pids(all_workers)), START_SECONDS)
     stop.set()
     count = sum(await asyncio.gather(*tasks))
-    assert len(pids(fleet)) == 2
-    await until(lambda: fleet.read("chat").completions["2xx"] == count)
-    reading = fleet.read("chat")
+    assert len(pids(all_workers)) == 2
+    await until(lambda: all_workers.read("chat").completions["2xx"] == count)
+    reading = all_workers.read("chat")
     assert (reading.arrivals, reading.completions["failed"], reading.completions["aborted"]) == (count, 0, 0)
 
 
@@ -187,14 +187,14 @@ async def test_streams_finish_before_the_workers_end(make: Make) -> None:
         await release.wait()
         await visit.send(chunk(b"data: 2\n\n"), b"0\r\n\r\n")
 
-    fleet, _ = await make(script)
-    processes = [worker.process for place in fleet._places for worker in place.workers]
+    all_workers, _ = await make(script)
+    processes = [worker.process for place in all_workers._places for worker in place.workers]
     async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(connected(fleet)) for _ in range(6)]
+        clients = [await stack.enter_async_context(connected(all_workers)) for _ in range(6)]
         for client in clients:
             await client.send(request())
             await client.reader.readuntil(b"data: 1")
-        draining = asyncio.create_task(fleet.drain(10.0))
+        draining = asyncio.create_task(all_workers.drain(10.0))
         await asyncio.sleep(0.1)
         assert not draining.done()
         release.set()
@@ -202,44 +202,44 @@ async def test_streams_finish_before_the_workers_end(make: Make) -> None:
             assert (await client.rest()).endswith(b"0\r\n\r\n")
     await draining
     assert [process.returncode for process in processes] == [0, 0]
-    assert fleet.read("chat").completions["2xx"] == 6
-    assert fleet.addresses == []
+    assert all_workers.read("chat").completions["2xx"] == 6
+    assert all_workers.addresses == []
 
 
 async def test_the_figures_of_a_worker_that_hangs_are_unknown_and_not_zero(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet_module, "STALE_SECONDS", 0.5)
-    fleet, _ = await make(workers=1)
-    assert await ask(fleet) == 200
-    await until(lambda: fleet.read("chat").arrivals == 1)
-    (pid,) = pids(fleet)
+    monkeypatch.setattr(workers_module, "STALE_SECONDS", 0.5)
+    all_workers, _ = await make(workers=1)
+    assert await ask(all_workers) == 200
+    await until(lambda: all_workers.read("chat").arrivals == 1)
+    (pid,) = pids(all_workers)
     os.kill(pid, signal.SIGSTOP)
     try:
         await asyncio.sleep(0.6)
         with pytest.raises(StaleError, match="has said nothing"):
-            fleet.read("chat")
-        assert fleet.read_all()["chat"].arrivals == 1
+            all_workers.read("chat")
+        assert all_workers.read_all()["chat"].arrivals == 1
     finally:
         os.kill(pid, signal.SIGCONT)
 
     def is_known() -> bool:
         with suppress(StaleError):
-            return fleet.read("chat").arrivals == 1
+            return all_workers.read("chat").arrivals == 1
         return False
 
     await until(is_known)
 
 
-async def test_an_address_that_a_fleet_has_is_taken(make: Make) -> None:
-    fleet, _ = await make()
-    host, port = fleet.addresses[0]
-    other = Fleet(ProxySettings(listen=f"{host}:{port}", workers=2), "http://127.0.0.1:1/v1", SecretStr("k"), on_call=lambda _: None)
+async def test_an_address_that_workers_have_is_taken(make: Make) -> None:
+    all_workers, _ = await make()
+    host, port = all_workers.addresses[0]
+    other = Workers(ProxySettings(listen=f"{host}:{port}", workers=2), "http://127.0.0.1:1/v1", SecretStr("k"), on_call=lambda _: None)
     with pytest.raises(OSError, match="in use"):
         await other.start()
 
 
 async def test_a_worker_that_does_not_come_up_is_an_error(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
-    with pytest.raises(fleet_module.WorkerError):
+    with pytest.raises(workers_module.WorkerError):
         await make(workers=1)
 
 

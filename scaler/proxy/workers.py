@@ -87,7 +87,7 @@ class _Place:
         self.past = Report()  # of those that are gone
 
 
-class Fleet:
+class Workers:
     """The workers; has what the daemon needs of a `Proxy` and of a `Meter`."""
 
     def __init__(self, settings: ProxySettings, upstream: str, api_key: SecretStr, *, on_call: Callable[[str], None]) -> None:
@@ -308,7 +308,7 @@ class Fleet:
 
 
 def _listen(host: str, port: int, count: int) -> list[socket.socket]:
-    """So many sockets at one address. Raises OSError where it is taken, by another fleet, too."""
+    """So many sockets at one address. Raises OSError where it is taken, by other workers, too."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     with socket.socket(family, kind, protocol) as first:
         first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
