@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf
+from typing import Any
 
 from scaler.proxy.gate import Call, GateReading
 from scaler.proxy.messages import ClientReading, Report
@@ -41,22 +42,19 @@ def ended(report: Report) -> Report:
 def total_reading(readings: Sequence[Reading]) -> Reading:
     """Of one route. The integral of requests in flight is carried on to the moment of the latest reading."""
     at = max(reading.at for reading in readings)
-    return Reading(
-        at=at,
-        arrivals=sum(reading.arrivals for reading in readings),
-        completions=_sum(reading.completions for reading in readings),
-        failures=_sum(reading.failures for reading in readings),
-        retries=sum(reading.retries for reading in readings),
-        in_flight=sum(reading.in_flight for reading in readings),
-        waiting=sum(reading.waiting for reading in readings),
-        in_flight_seconds=sum(reading.in_flight_seconds + reading.in_flight * (at - reading.at) for reading in readings),
-        slow=sum(reading.slow for reading in readings),
-        latency=_total_histogram([reading.latency for reading in readings]),
-        ttft=_total_histogram([reading.ttft for reading in readings]),
-        tpot=_total_histogram([reading.tpot for reading in readings]),
-        input_tokens=sum(reading.input_tokens for reading in readings),
-        output_tokens=sum(reading.output_tokens for reading in readings),
-    )
+    whole = {name.name: _added([getattr(reading, name.name) for reading in readings]) for name in dataclasses.fields(Reading)}
+    integral = sum(reading.in_flight_seconds + reading.in_flight * (at - reading.at) for reading in readings)
+    return Reading(**whole | {"at": at, "in_flight_seconds": integral})
+
+
+def _added(values: Sequence[Any]) -> Any:  # noqa: ANN401 (a number, counts by name or a histogram, whatever a reading holds)
+    match values[0]:
+        case HistogramReading():
+            return _total_histogram(values)
+        case Mapping():
+            return _sum(values)
+        case _:
+            return sum(values)
 
 
 def _keys(reports: Iterable[Report]) -> list[str]:
