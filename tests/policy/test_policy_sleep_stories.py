@@ -236,6 +236,11 @@ def test_the_platforms_timer_is_a_net_where_scaler_stops() -> None:
     assert story.told[-1][1].inactive_timeout_minutes == 120
 
 
+def test_bounds_the_wrong_way_round_are_refused() -> None:
+    with pytest.raises(ValueError, match="keep_at_least_minutes <= keep_at_most_minutes"):
+        IdleSettings(keep_at_least_minutes=60, keep_at_most_minutes=30)
+
+
 def test_a_fixed_time_stays_possible() -> None:
     story = Night(sleeper(stop_after_minutes=30, inactive_timeout_minutes=45), remembered(9, lambda _, window: NINE <= window < FIVE))
     story.minute(1.0)
