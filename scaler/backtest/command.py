@@ -1,6 +1,7 @@
 """``scaler backtest``: what a policy would have cost on a trace, and how well it would have served."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,8 +85,8 @@ def backtest(
     _require_places(json_file, html, schedule)
     played = play(options)
     results = [each.result for each in played]
-    console = Console()
-    console.print(tables([result.row for result in results]), width=None if console.is_terminal else PIPED_WIDTH)
+    console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    console.print(tables([result.row for result in results]))
     if json_file:
         json_file.write_text(as_json(result.row for result in results), encoding="utf-8")
     if html:

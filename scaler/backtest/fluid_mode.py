@@ -10,7 +10,7 @@ from scaler.backtest.demand import PEAK_REPLICAS, STEP_SECONDS, Demand, Traffic,
 from scaler.backtest.fluid import Rules, Score, flow
 from scaler.backtest.journal import read_store
 from scaler.backtest.options import BadUsage, Options, trace_name
-from scaler.backtest.policies import CLAIRVOYANT, OURS, TUNED, TUNING_STEPS, Case, Progress, score, tuned
+from scaler.backtest.policies import CLAIRVOYANT, OURS, TUNED, TUNING_RUNS, Case, Progress, score, tuned
 from scaler.backtest.rows import Played, Result, Row, changes_of
 from scaler.world.workload import TraceError, read_trace
 
@@ -36,14 +36,14 @@ def _play_case(trace: str, case: Case, options: Options, watch: Watch) -> Iterat
         outcome = score(name, case, watch(f"{where}: {name}", 1))
         yield played(trace, name, case, outcome, options.price)
         if options.tune and name not in (OURS, *CLAIRVOYANT):
-            outcome, factor = tuned(name, case, watch(f"{where}: {name}, tuned", TUNING_STEPS + 1))
+            outcome, factor = tuned(name, case, watch(f"{where}: {name}, tuned", TUNING_RUNS))
             yield played(trace, name + TUNED, case, outcome, options.price, factor=factor)
 
 
 def runs_of(options: Options) -> int:
     """How many times each trace is played, at most."""
     baselines = sum(name not in (OURS, *CLAIRVOYANT) for name in options.policies)
-    return len(options.cold_starts) * (len(options.policies) + options.tune * baselines * (TUNING_STEPS + 1))
+    return len(options.cold_starts) * (len(options.policies) + options.tune * baselines * TUNING_RUNS)
 
 
 def read_traffic(path: Path, options: Options) -> Iterator[tuple[str, Traffic]]:

@@ -21,8 +21,12 @@ TUNED = "_tuned"
 
 FACTORS = (0.25, 8.0)
 """Range of the factor on a baseline's default target."""
-TUNING_STEPS = 8
-"""Halvings of the range, in logarithms: the factor is then known to 1 %."""
+HALVINGS = 7
+"""Of the range, in logarithms: the factor is then known to 3 %."""
+LOOKS = 6
+"""Factors tried above the one found, 1 % apart: attainment is no smooth function of them."""
+TUNING_RUNS = 1 + HALVINGS + LOOKS
+"""Runs that tuning takes, at most."""
 _DAY_SECONDS = 86400.0
 
 Progress = Callable[[float], None]
@@ -75,27 +79,24 @@ def score(name: str, case: Case, progress: Progress = unwatched) -> Score:
 def tuned(name: str, case: Case, progress: Progress = unwatched) -> tuple[Score, float | None]:
     """The cheapest that baseline ``name`` could have been at the objective had its user known the trace, and the factor on its target.
 
-    The factor is searched by bisection, as a higher target is cheaper and serves worse; where none attains the objective, it is the
-    lowest. A constant count has none: it is the smallest that attains.
+    The factor is searched by bisection, as a higher target is cheaper and serves worse, and then a little above; where none attains the
+    objective, it is the lowest. A constant count has none: it is the smallest that attains.
     """
     if name == "static":
         return case.judge(static(case.traffic.demand, case.rules, goal=case.objective).schedule), None
-    low, high = FACTORS
 
     def at(factor: float) -> tuple[Score, float]:
         return _play(_baseline(name, case, factor), case, progress), factor
 
-    best = at(low)
-    if best[0].attainment < case.objective:
-        return best
-    for _ in range(TUNING_STEPS):
-        tried = at(math.sqrt(low * high))
-        if tried[0].attainment < case.objective:
-            high = tried[1]
-            continue
-        low = tried[1]
-        best = min(best, tried, key=lambda one: one[0].cost_replica_minutes)
-    return best
+    low, high = FACTORS
+    tried = [at(low)]
+    if tried[0][0].attainment < case.objective:
+        return tried[0]
+    for _ in range(HALVINGS):
+        tried.append(at(math.sqrt(low * high)))
+        low, high = (tried[-1][1], high) if tried[-1][0].attainment >= case.objective else (low, tried[-1][1])
+    tried += [at(low * (1 + look / 100)) for look in range(1, LOOKS + 1)]
+    return min((one for one in tried if one[0].attainment >= case.objective), key=lambda one: one[0].cost_replica_minutes)
 
 
 def _baseline(name: str, case: Case, factor: float = 1.0) -> Policy:

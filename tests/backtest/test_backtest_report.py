@@ -71,6 +71,14 @@ def test_a_report_is_one_file_that_loads_nothing_and_the_same_again(tmp_path: Pa
     assert len(circles) == len(rows_of(tmp_path / "rows.json"))
 
 
+def test_a_policy_that_misses_the_objective_is_told_so(tmp_path: Path, monkeypatch: Patch) -> None:
+    trace = write_hill(tmp_path / "hill_60s.csv")
+    for objective, told in (("0.999", True), ("0.1", False)):
+        options = ("--policy", "together_v2", "--objective", objective, "--html", tmp_path / "a.html")
+        assert backtest(monkeypatch, trace, *QUICK, *options) == 0
+        assert (f"less than the {float(objective) * 100:g}% that it should be" in (tmp_path / "a.html").read_text()) is told
+
+
 def test_each_trace_and_cold_start_is_told_by_itself(tmp_path: Path, monkeypatch: Patch) -> None:
     trace = write_hill(tmp_path / "hill_60s.csv")
     assert backtest(monkeypatch, trace, *QUICK, "--cold-start", "60,180", "--html", tmp_path / "a.html") == 0

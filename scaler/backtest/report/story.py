@@ -287,7 +287,9 @@ def _scatter(story: Story) -> Scatter:
     y = Scale(story.lates[0], story.lates[-1], 16.0, SCATTER_HEIGHT - 44, log=True)
     points = [(x.at(row.ratio_to_oracle or 1.0), y.at(max(story.lates[0], 1 - story.share(row))), row.policy) for row in rows]
     goal = y.at(1 - story.objective)
-    labels = plot.place_labels(points, right=SCATTER_WIDTH, taken=[(0.0, goal - 3, SCATTER_WIDTH, goal + 3)])
+    labels = plot.place_labels(
+        points, right=SCATTER_WIDTH, taken=[(0.0, goal - 3, SCATTER_WIDTH, goal + 3), (SCATTER_WIDTH - 90, goal - 18, SCATTER_WIDTH, goal)]
+    )
     dots = [Dot(row, at[0], at[1], label, _kind(row)) for row, at, label in zip(rows, points, labels, strict=True)]
     return Scatter(
         dots=dots,
