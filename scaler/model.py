@@ -300,6 +300,7 @@ class ReasonCode(StrEnum):
     STEADY = "steady"
     TRAFFIC_UP = "traffic_up"
     BURST = "burst"
+    SPIKE = "spike"
     TRAFFIC_DOWN = "traffic_down"
     STABILIZING = "stabilizing"
     CONSOLIDATION_REFUSED = "consolidation_refused"

@@ -381,14 +381,15 @@ def _watch(state: Capacity, bucket: int, tally: Tally, now: float) -> Capacity:
 
 def _compare(block: Block, bucket: int, tally: Tally, known: Tally) -> Block:
     """The block with one sample more, and what was to be expected of it."""
-    return replace(
-        block,
-        first=block.first + tally.first * bool(known.firsts),
-        expected_first=block.expected_first + _times(tally.firsts, known.first, known.firsts),
-        token=block.token + tally.token * bool(known.tokens),
-        expected_token=block.expected_token + _times(tally.tokens, known.token, known.tokens),
-        answers=block.answers + max(tally.firsts, tally.latencies),
-        fresh=_add(block.fresh, bucket, tally),
+    return Block(
+        block.since,
+        block.first + tally.first * bool(known.firsts),
+        block.expected_first + _times(tally.firsts, known.first, known.firsts),
+        block.token + tally.token * bool(known.tokens),
+        block.expected_token + _times(tally.tokens, known.token, known.tokens),
+        block.answers + max(tally.firsts, tally.latencies),
+        block.strikes,
+        _add(block.fresh, bucket, tally),
     )
 
 

@@ -22,6 +22,7 @@ from scaler.model import (
     Unknown,
     Window,
 )
+from scaler.policy import spike
 from scaler.policy.calendar import take_note
 from scaler.policy.fleet import RUNNING, Fleet, track
 from scaler.policy.history import History
@@ -33,6 +34,8 @@ from scaler.policy.returns import WINDOW_SECONDS
 from scaler.policy.state import PolicyState
 from scaler.settings import EndpointSettings
 
+OFFERED_SECONDS = 30.0
+"""What arrives now is the mean over so long."""
 STOPPED_BY_OTHERS = Reason(ReasonCode.STOPPED_BY_OTHERS, "It was not scaler that stopped it: the platform's idle timer or a person did.")
 
 
@@ -211,10 +214,26 @@ def _decide_running(situation: Situation, endpoint: Endpoint, state: PolicyState
         course = _down(situation, need, fleet, state)
     else:
         course = _stay(need, fleet, settings)
+    state = replace(state, spikes=spike.observe(state.spikes, wanted, fleet.total, now))
+    if course.replicas > max(fleet.total, settings.min_replicas) and (passing := _passing(situation, fleet, state)):
+        course = Course(fleet.total, (passing,), (Alternative(course.replicas, passing.sentence),), passing.code.value)
     course = replace(course, reasons=(*course.reasons, *_waiting(situation)))
     proven = now - history.known_since >= settings.policy.stabilization_seconds
     floor_max = 0 if proven else endpoint.bounds.max_replicas
     return _decision(situation, course, Power.KEEP, floor_max=floor_max), state
+
+
+def _passing(situation: Situation, fleet: Fleet, state: PolicyState) -> Reason | None:
+    """Why the load above what runs starts nothing: it would be over before a replica could serve. None if it may last."""
+    learned, policy, now = situation.learned, situation.settings.policy, situation.now
+    offered, service, lead = learned.offered(now - OFFERED_SECONDS), learned.demand.service_seconds, policy.cold_start_seconds
+    drained = None
+    if not fleet.ready:
+        return None
+    if offered is not None and service is not None:
+        drained = spike.drained_in(offered, learned.loads[-1].concurrency, fleet.ready * policy.target_utilization, service)
+    why = spike.over_before(state.spikes, lead, now, drained_in=drained)
+    return None if why is None else Reason(ReasonCode.SPIKE, f"A spike starts nothing: {why}.", {"lead_seconds": lead})
 
 
 def _remember(state: PolicyState, need: Need, settings: EndpointSettings, now: float) -> PolicyState:

@@ -5,7 +5,7 @@ What is learned stands in for what the settings leave open: `apply` fills it in,
 
 from dataclasses import dataclass, field, replace
 
-from scaler.model import Endpoint, EndpointState, Inputs, Known, Observation
+from scaler.model import Endpoint, EndpointState, Inputs, Known, Observation, Sample
 from scaler.policy import capacity, cold_start, demand, presence
 from scaler.policy.capacity import Capacity, Estimate
 from scaler.policy.cold_start import PLANNED, ColdStart, Distribution
@@ -67,23 +67,21 @@ def apply(learned: Learned, settings: EndpointSettings) -> EndpointSettings:
 
 def observe(learned: Learned, settings: EndpointSettings, inputs: Inputs, fleet: Fleet | None) -> Learned:
     """Take note of one tick's inputs; ``fleet`` is what was believed to run before it."""
-    seen, now = inputs.endpoint, inputs.now
+    seen = inputs.endpoint
     serving = _serving(seen, fleet)
     steady = serving if serving == learned.serving else None
-    learned = replace(_observe_starts(learned, settings, inputs), serving=serving)
-    learned = _observe_presence(learned, settings, inputs, fleet)
+    learned = _observe_presence(_observe_starts(learned, settings, inputs, serving), settings, inputs, fleet)
     if not isinstance(inputs.sample, Known) or not isinstance(seen, Known):
         return learned
-    sample, before = inputs.sample.value, learned.capacity
-    found = capacity.observe(before, sample, steady, seen.value.hardware, now)
-    if found.deploys != before.deploys and learned.estimate is not None:
-        found = replace(found, carried=learned.estimate.concurrency)
-    learned = _estimate(replace(learned, capacity=found), settings, now, anew=found.deploys != before.deploys)
-    per_replica = learned.per_replica(settings)
-    known = demand.observe(learned.demand, sample, steady, per_replica)
-    load = demand.estimate(known, sample, per_replica)
-    loads = (*(old for old in learned.loads if old.end > load.end - LOADS_SECONDS), load)
-    return replace(learned, demand=known, loads=loads)
+    return _observe_traffic(learned, settings, inputs.sample.value, Serving(seen.value.hardware, steady), inputs.now)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What has served a sample: replicas of this hardware; None: their number changed, or is not certain."""
+
+    hardware: str
+    replicas: int | None
 
 
 def _observe_presence(learned: Learned, settings: EndpointSettings, inputs: Inputs, fleet: Fleet | None) -> Learned:
@@ -93,7 +91,7 @@ def _observe_presence(learned: Learned, settings: EndpointSettings, inputs: Inpu
     return replace(learned, presence=presence.observe(learned.presence, apply(learned, settings), inputs, ready=awake))
 
 
-def _observe_starts(learned: Learned, settings: EndpointSettings, inputs: Inputs) -> Learned:
+def _observe_starts(learned: Learned, settings: EndpointSettings, inputs: Inputs, serving: int | None) -> Learned:
     """What was polled, and what the provider has on record."""
     configured = settings.policy.cold_start_seconds
     known = cold_start.observe(learned.cold_start, inputs.endpoint, inputs.now, inputs.at)
@@ -102,15 +100,24 @@ def _observe_starts(learned: Learned, settings: EndpointSettings, inputs: Inputs
     starts = learned.starts
     if starts is None or starts.configured != configured or known.starts is not learned.cold_start.starts:
         starts = cold_start.estimate(known, configured)
-    return replace(learned, cold_start=known, starts=starts)
+    return replace(learned, cold_start=known, starts=starts, serving=serving)
 
 
-def _estimate(learned: Learned, settings: EndpointSettings, now: float, *, anew: bool) -> Learned:
-    """Estimate capacity when it is time, and at once after a deploy or a change of hardware."""
-    if not anew and now - learned.estimated_at < REFRESH_SECONDS:
-        return learned
-    found = capacity.estimate(learned.capacity, settings.objective, settings.policy.per_replica)
-    return replace(learned, estimate=found, estimated_at=now)
+def _observe_traffic(learned: Learned, settings: EndpointSettings, sample: Sample, by: Serving, now: float) -> Learned:
+    """What the sample says of capacity and service times; other hardware starts anew."""
+    before = learned.capacity
+    found = capacity.observe(before, sample, by.replicas, by.hardware, now)
+    moved, deployed = found.hardware != before.hardware, found.deploys > before.deploys
+    if deployed and learned.estimate is not None:
+        found = replace(found, carried=learned.estimate.concurrency)
+    if moved or deployed or now - learned.estimated_at >= REFRESH_SECONDS:
+        newest = capacity.estimate(found, settings.objective, settings.policy.per_replica)
+        learned = replace(learned, estimate=newest, estimated_at=now)
+    per_replica = learned.per_replica(settings)
+    known = demand.observe(Demand() if moved else learned.demand, sample, by.replicas, per_replica)
+    load = demand.estimate(known, sample, per_replica)
+    loads = (*(old for old in learned.loads if old.end > load.end - LOADS_SECONDS), load)
+    return replace(learned, capacity=found, demand=known, loads=loads)
 
 
 def _serving(seen: Observation[Endpoint], fleet: Fleet | None) -> int | None:

@@ -70,10 +70,10 @@ def over_before(state: Spikes, lead: float, now: float, *, drained_in: float | N
     )
 
 
-def drained_in(offered: float, concurrency: float, ready: int, service_seconds: float) -> float | None:
-    """Seconds until the queue is worked off; None if it grows or nothing is ready.
+def drained_in(offered: float, concurrency: float, planned: float, service_seconds: float) -> float | None:
+    """Seconds until what is in flight is no more than ``planned``; None if it grows.
 
-    ``offered`` and ``concurrency`` in replicas. What exceeds the ready replicas is worth ``service_seconds`` of one each.
+    All in replicas, ``planned`` as far as what is ready is meant to be used. What exceeds it is worth ``service_seconds`` of one each.
     """
-    spare = ready - offered
-    return max(0.0, concurrency - ready) * service_seconds / spare if spare > 0 else None
+    spare = planned - offered
+    return max(0.0, concurrency - planned) * service_seconds / spare if spare > 0 else None

@@ -1,10 +1,11 @@
 """What the policy remembers from one tick to the next."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scaler.model import Bounds
 from scaler.policy.calendar import Usual
 from scaler.policy.fleet import Fleet
+from scaler.policy.spike import Spikes
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class PolicyState:
     panic_until:  no way down before this moment
     needs:        (when, replicas needed) over the stabilization window, oldest first
     usual:        what the multipliers of planned events are multiplied with
+    spikes:       loads above what ran, and how long they lasted
     called:       Unix second of the end of the window that an endpoint stopped by others was last started for
     """
 
@@ -25,3 +27,4 @@ class PolicyState:
     needs: tuple[tuple[float, int], ...] = ()
     usual: tuple[Usual, ...] = ()
     called: float = float("-inf")
+    spikes: Spikes = field(default_factory=Spikes)

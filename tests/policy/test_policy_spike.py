@@ -55,14 +55,14 @@ def test_what_lasts_longer_than_spikes_do_is_served_after_a_minute_and_a_half() 
 
 def test_what_waits_after_a_burst_needs_no_replica_if_it_is_worked_off_before() -> None:
     state, now = live(Spikes(), spike(2))
-    drained = drained_in(offered=1.0, concurrency=5.0, ready=2, service_seconds=10.0)
+    drained = drained_in(offered=1.0, concurrency=5.0, planned=2.0, service_seconds=10.0)
     assert drained == 30.0
     why = over_before(state, LEAD, now, drained_in=drained)
     assert why == "what arrives now fits what runs; what waits is worked off in 30 s, a replica would serve in 180"
 
 
 def test_a_queue_that_grows_is_never_worked_off() -> None:
-    assert drained_in(offered=2.0, concurrency=5.0, ready=2, service_seconds=10.0) is None
+    assert drained_in(offered=2.0, concurrency=5.0, planned=2.0, service_seconds=10.0) is None
 
 
 needs = st.lists(st.integers(0, 10), max_size=300)
