@@ -51,6 +51,8 @@ REACH = 3.0
 """Buckets beyond this many knees are the aftermath of a burst and measure nothing."""
 FALLING = -3.0
 """A slope of this many standard errors is one that falls."""
+PROBE = 1.25
+"""Times what was served well that is used while no knee is seen: planned at less than full use, it hardly leaves what is known."""
 KEPT_HARDWARE = 8
 """Kinds of hardware whose evidence is kept beside that in use."""
 
@@ -197,15 +199,16 @@ def estimate(state: Capacity, objective: ObjectiveSettings, default: float) -> E
 
 
 def _straight(highest: float, limit: float, fault: str, fallback: float, word: str) -> Estimate:
-    """No knee was seen: what was served well is what is known."""
+    """No knee was seen: what was served well is what is known, and a little more may be tried."""
     served = min(highest, limit)
     if limit < fallback:
         sentence = f"Answers {fault} from {limit:.1f} requests in flight per replica on; no knee is seen."
         return Estimate(limit, None, 0.0, limit, served, sentence)
-    stands = f"{word}, {fallback:.3g}, stands" if served <= fallback else "so many are served well"
+    tried = min(PROBE * served, limit)
+    stands = f"{word}, {fallback:.3g}, stands" if tried <= fallback else f"{tried:.1f} may be tried"
     stands += f", answers {fault} from {limit:.1f} on" if limit < math.inf else ""
     sentence = f"No knee up to {served:.1f} requests in flight per replica: {stands}."
-    return Estimate(max(served, fallback), None, 0.0, _finite(limit), served, sentence)
+    return Estimate(max(tried, fallback), None, 0.0, _finite(limit), served, sentence)
 
 
 def _finite(limit: float) -> float | None:

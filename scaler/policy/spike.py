@@ -12,6 +12,8 @@ MIN_SPIKES = 8
 """Past spikes of at least the present one's age without which nothing is known."""
 RISK = 0.1
 """Share of spikes that may turn out to have been worth a start."""
+OVER = 0.5
+"""A rush is over when no more arrives than this share of what is planned with; more than that may be a pause in it."""
 MAX_SPIKES = 100
 """Spikes remembered."""
 APART_LEADS = 2.0
@@ -49,7 +51,7 @@ def over_before(state: Spikes, lead: float, now: float, *, drained_in: float | N
     """Why nothing should be started for the present load, or None if something should.
 
     ``lead``: seconds until a replica started now would serve. ``drained_in``: seconds until what waits is worked off at what arrives now;
-    None if it grows, or that is not known.
+    None while more comes, or if that is not known.
     """
     if state.since is None:
         return None
@@ -71,9 +73,10 @@ def over_before(state: Spikes, lead: float, now: float, *, drained_in: float | N
 
 
 def drained_in(offered: float, concurrency: float, planned: float, service_seconds: float) -> float | None:
-    """Seconds until what is in flight is no more than ``planned``; None if it grows.
+    """Seconds until what is in flight is no more than ``planned``; None unless the rush is clearly over.
 
     All in replicas, ``planned`` as far as what is ready is meant to be used. What exceeds it is worth ``service_seconds`` of one each.
     """
-    spare = planned - offered
-    return max(0.0, concurrency - planned) * service_seconds / spare if spare > 0 else None
+    if offered > OVER * planned or planned <= 0:
+        return None
+    return max(0.0, concurrency - planned) * service_seconds / (planned - offered)

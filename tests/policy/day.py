@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from scaler.model import Bounds, EndpointState, Inputs, Known, Sample
+from scaler.model import Bounds, Decision, EndpointState, Inputs, Known, Sample
 from scaler.model import Endpoint as Reading
+from scaler.policy import Memory, step
 from scaler.policy.learned import Learned, observe
 from scaler.proxy.meter import RouteMeter
 from scaler.proxy.routes import Objective
@@ -12,7 +13,7 @@ from scaler.proxy.usage import Usage
 from scaler.sampling.own_meter import between
 from scaler.settings import EndpointSettings, NativeAutoscalerSettings, ReplicaSettings, WorldEndpointSettings, WorldSettings
 from scaler.world.endpoint import Endpoint
-from scaler.world.platform import Platform
+from scaler.world.platform import Change, Platform
 from scaler.world.refusals import Refused
 from scaler.world.replica import Job, JobState, Performance, ReplicaState
 from scaler.world.workload import OFFICE_DAY, Arrival, arrivals, read_trace
@@ -33,6 +34,7 @@ class Seen:
     ready: int | None
     serving: int
     desired: int
+    platform: Platform
 
 
 def office_day(requests: int, seed: int = 1) -> list[Arrival]:
@@ -62,17 +64,46 @@ def play(settings: WorldSettings, day: Sequence[Arrival], *, until: float = DAY,
     before, was = route.read(), endpoint.fleet.count(ReplicaState.READY)
     coming = iter([*day, Arrival(float("inf"), 0, 0, streamed=False)])
     arrival = next(coming)
-    for step in range(1, round(until / STEP) + 1):
-        while arrival.at < step * STEP:
+    for number in range(1, round(until / STEP) + 1):
+        while arrival.at < number * STEP:
             platform.advance(arrival.at)
             _send(platform, endpoint, route, arrival)
             arrival = next(coming)
-        platform.advance(step * STEP)
+        platform.advance(number * STEP)
         if hook is not None:
             hook(endpoint, platform.now)
         after, ready = route.read(), endpoint.fleet.count(ReplicaState.READY)
-        yield Seen(between(before, after), ready if ready == was else None, ready, endpoint.desired)
+        yield Seen(between(before, after), ready if ready == was else None, ready, endpoint.desired, platform)
         before, was = after, ready
+
+
+@dataclass(frozen=True, slots=True)
+class Governed:
+    """A tick in which the policy decided: what it saw, what it decided, and what it knew."""
+
+    seen: Seen
+    decision: Decision
+    memory: Memory
+
+
+def govern(seen: Iterable[Seen], settings: EndpointSettings, *, tells: bool = True) -> Iterator[Governed]:
+    """The policy in place of the platform's autoscaler; ``tells``: whether the provider says how many are ready."""
+    memory = Memory()
+    for one in seen:
+        now = one.sample.end
+        told = replace(reading(one, tells=tells), bounds=next(iter(one.platform.endpoints)).bounds)
+        inputs = Inputs(Known(one.sample, "day", now), Known(told, "day", now), now, EPOCH + now)
+        decision, memory = step("chat", settings, inputs, memory)
+        if not decision.hold:
+            bounds = decision.bounds
+            one.platform.update("endpoint-one", Change(bounds.min_replicas, bounds.max_replicas), now)
+        yield Governed(one, decision, memory)
+
+
+def reading(seen: Seen, *, tells: bool = True) -> Reading:
+    """The endpoint as the provider shows it."""
+    endpoint = Reading("endpoint-one", "tester/m", "m", "h100", EndpointState.STARTED, Bounds(1, 8))
+    return replace(endpoint, ready_replicas=seen.serving, desired_replicas=seen.desired) if tells else endpoint
 
 
 def _send(platform: Platform, endpoint: Endpoint, route: RouteMeter, arrival: Arrival) -> None:
@@ -126,8 +157,7 @@ def learn(seen: Iterable[Seen], settings: EndpointSettings, learned: Learned | N
     """What the policy learns of a day that the provider tells it of."""
     learned = learned or Learned()
     for one in seen:
-        endpoint = Reading("endpoint-one", "tester/m", "m", "h100", EndpointState.STARTED, Bounds(1, 8), ready_replicas=one.serving)
         now = one.sample.end
-        inputs = Inputs(Known(one.sample, "day", now), Known(replace(endpoint, desired_replicas=one.desired), "day", now), now, EPOCH + now)
+        inputs = Inputs(Known(one.sample, "day", now), Known(reading(one), "day", now), now, EPOCH + now)
         learned = observe(learned, settings, inputs, None)
     return learned

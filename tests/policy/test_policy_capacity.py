@@ -17,10 +17,18 @@ OBJECTIVE = ObjectiveSettings()
 HOUR = 3600.0
 
 
-def learn(seen: Iterable[Seen], state: Capacity | None = None, hardware: str = "h100") -> Capacity:
+def learn(seen: Iterable[Seen], state: Capacity | None = None) -> Capacity:
     state = state or Capacity()
     for one in seen:
-        state = observe(state, one.sample, one.ready, hardware, one.sample.end)
+        state = observe(state, one.sample, one.ready, "h100", one.sample.end)
+    return state
+
+
+def alone(samples: Iterable[Sample]) -> Capacity:
+    """What one replica that serves these samples shows."""
+    state = Capacity()
+    for one in samples:
+        state = observe(state, one, 1, "h100", one.end)
     return state
 
 
@@ -58,7 +66,7 @@ def test_replicas_that_never_fill_show_no_knee_but_what_they_serve_well() -> Non
     found = judge(learn(play(world(ReplicaSettings(slots=64), least=2), office_day(100_000))))
     assert found.knee is None
     assert 8 < found.concurrency < 64
-    assert found.sentence == f"No knee up to {found.served:.1f} requests in flight per replica: so many are served well."
+    assert found.sentence == f"No knee up to {found.served:.1f} requests in flight per replica: {found.concurrency:.1f} may be tried."
 
 
 def test_the_objective_can_be_missed_before_the_knee(day: list[Arrival]) -> None:
@@ -111,7 +119,7 @@ def minute(number: int, concurrency: float, *, ttft: float = 0.5, answers: int =
 
 def test_first_tokens_that_come_sooner_under_load_are_no_knee() -> None:
     samples = [minute(number, load, ttft=3 / load) for number, load in enumerate((1, 2, 3, 4, 5, 6, 7, 8, 9, 10))]
-    found = judge(learn(Seen(sample, 1, 1, 1) for sample in samples))
+    found = judge(alone(samples))
     assert found.knee is None
     assert found.concurrency == 8.0
     assert found.sentence.startswith("Answers come sooner the more is in flight")
@@ -122,7 +130,7 @@ def test_what_the_proxy_holds_back_is_no_evidence() -> None:
 
 
 def test_old_evidence_fades() -> None:
-    state = learn([Seen(minute(0, 4.0), 1, 1, 1)])
+    state = alone([minute(0, 4.0)])
     (first,) = state.evidence.values()
     later = observe(state, minute(4 * 1440, 2.0), 1, "h100", 4 * DAY + 60)
     assert min(tally.firsts for tally in later.evidence.values()) == pytest.approx(first.firsts / 4)

@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaler.model import ReasonCode
 from scaler.policy.spike import MAX_HOLD_SECONDS, Spikes, drained_in, observe, over_before
+from tests.policy.story import Story
 
 TICK = 10.0
 LEAD = 180.0
@@ -61,8 +63,31 @@ def test_what_waits_after_a_burst_needs_no_replica_if_it_is_worked_off_before() 
     assert why == "what arrives now fits what runs; what waits is worked off in 30 s, a replica would serve in 180"
 
 
-def test_a_queue_that_grows_is_never_worked_off() -> None:
-    assert drained_in(offered=2.0, concurrency=5.0, planned=2.0, service_seconds=10.0) is None
+def test_a_rush_that_goes_on_is_not_taken_for_over() -> None:
+    assert drained_in(offered=1.1, concurrency=5.0, planned=2.0, service_seconds=10.0) is None
+
+
+def test_the_ninth_short_rush_minute_by_minute(story: Story) -> None:
+    for _ in range(8):  # three quarters of an hour of calm, then half a minute of three times as much
+        story.minutes(45, 4.0)
+        assert max(decision.bounds.min_replicas for decision in story.minutes(0.5, 30.0)) > 1
+    story.minutes(45, 4.0)
+    assert story.replicas == 1
+    rush = [*story.minutes(0.5, 30.0), *story.minutes(2, 4.0)]
+    assert [decision.bounds.min_replicas for decision in rush] == [1] * len(rush)
+    (why,) = {reason.sentence for reason in rush[1].reasons}
+    assert why.startswith("A spike starts nothing: 8 of 8 such spikes were over before a replica could have served, which takes 300 s")
+    assert rush[1].alternatives[0].why_not == why
+
+
+def test_a_rush_that_lasts_is_served_all_the_same_within_two_minutes(story: Story) -> None:
+    for _ in range(8):
+        story.minutes(45, 4.0)
+        story.minutes(0.5, 30.0)
+    story.minutes(45, 4.0)
+    rush = story.minutes(4, 30.0)
+    assert [reason.code for reason in rush[1].reasons] == [ReasonCode.SPIKE]
+    assert rush[13].bounds.min_replicas > 1
 
 
 needs = st.lists(st.integers(0, 10), max_size=300)
