@@ -23,8 +23,8 @@ WIDTH = 1.1
 """Upper edge of a bucket over its lower one."""
 LOWEST, HIGHEST = 0.25, 4096.0
 """Requests in flight per replica: below, a replica idles; above, a count is not believed."""
-HALF_LIFE_SECONDS = 2 * 86_400.0
-"""Evidence of two days ago counts half."""
+HALF_LIFE_SECONDS = 86_400.0
+"""Evidence of yesterday counts half."""
 AGEING_SECONDS = 600.0
 """Evidence is aged in steps of this length."""
 MIN_ANSWERS = 200.0

@@ -63,7 +63,7 @@ def test_ten_minutes_are_too_thin_and_the_default_stands(day: list[Arrival]) -> 
 
 
 def test_replicas_that_never_fill_show_no_knee_but_what_they_serve_well() -> None:
-    found = judge(learn(play(world(ReplicaSettings(slots=64), least=2), office_day(100_000))))
+    found = judge(learn(play(world(ReplicaSettings(slots=64), least=1), office_day(50_000), until=DAY / 2)))
     assert found.knee is None
     assert 8 < found.concurrency < 64
     assert found.sentence == f"No knee up to {found.served:.1f} requests in flight per replica: {found.concurrency:.1f} may be tried."
@@ -132,7 +132,7 @@ def test_what_the_proxy_holds_back_is_no_evidence() -> None:
 def test_old_evidence_fades() -> None:
     state = alone([minute(0, 4.0)])
     (first,) = state.evidence.values()
-    later = observe(state, minute(4 * 1440, 2.0), 1, "h100", 4 * DAY + 60)
+    later = observe(state, minute(2 * 1440, 2.0), 1, "h100", 2 * DAY + 60)
     assert min(tally.firsts for tally in later.evidence.values()) == pytest.approx(first.firsts / 4)
 
 
