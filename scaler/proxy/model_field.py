@@ -14,6 +14,9 @@ from scaler.proxy.errors import Refusal
 
 Body = bytes | bytearray
 
+PATIENT_BYTES = 1 << 20
+"""What is understood in part only is read once more as a whole up to this size; beyond it that would hold up everybody else."""
+
 _KEY = b'"model"'
 _FIELD = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*")')
 
@@ -24,6 +27,8 @@ class _Asked(msgspec.Struct):
 
 _quick = msgspec.json.Decoder(_Asked).decode
 """Checks that the whole is JSON, but makes only this field of it. Does not look into strings: those must be known to be UTF-8."""
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.encode
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -38,9 +43,10 @@ def asked(body: Body) -> str:
     try:
         if model := _quick(body if body.isascii() else body.decode()).model:
             return model
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass  # the other one says what is wrong
-    return parse(body)[1]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if len(body) > PATIENT_BYTES:
+            raise Refusal("invalid_json", "The request's body is not a JSON object in UTF-8 with a model.") from error
+    return parse(body)[1]  # which says what is wrong
 
 
 def parse(body: Body) -> tuple[dict[str, Any], str]:
@@ -64,16 +70,29 @@ def rewrite(body: Body, name: str, model: str) -> Body:
     """
     first = body.find(_KEY)
     if first < 0 or body.find(_KEY, first + len(_KEY)) >= 0 or (b"\\" in body and b"\\u00" in body):
-        return _anew(parse(body)[0] | {"model": model})
+        return _anew(body, model)
     if name == model:
         return body
     found = _FIELD.match(body, first)
     if found is None or found[1] != b'"%b"' % name.encode():
-        return _anew(parse(body)[0] | {"model": model})
+        return _anew(body, model)
     return bytes(body[: found.start(1)]) + json.dumps(model).encode() + body[found.end(1) :]
 
 
-def _anew(request: dict[str, Any]) -> bytes:
+def _anew(body: Body, model: str) -> bytes:
+    """The object once more, each key once; values are copied as they stand, for they cannot be taken for this field."""
+    try:
+        fields = _fields(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        if len(body) > PATIENT_BYTES:
+            raise Refusal("invalid_json", "The request's body holds text that is not Unicode.") from error
+        return _anew_with_care(parse(body)[0] | {"model": model})
+    fields["model"] = msgspec.Raw(_encode(model))
+    return _encode(fields)
+
+
+def _anew_with_care(request: dict[str, Any]) -> bytes:
+    """Where halves of surrogate pairs stand in a key, which are JSON, but no Unicode."""
     try:
         return json.dumps(request, allow_nan=False, separators=(",", ":")).encode()
     except (ValueError, RecursionError) as error:
