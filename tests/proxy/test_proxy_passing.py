@@ -134,7 +134,6 @@ async def test_the_list_of_models_is_the_route_table(house: House) -> None:
         (b'{"model":"ch\xff"}', 400, "invalid_json"),
         ('{"model":"chat"}'.encode("utf-16"), 400, "invalid_json"),
         (b"[" * 100_000, 400, "invalid_json"),
-        (b'{"model":"chat","model":"chat","x":1e999}', 400, "invalid_json"),
         (b"{}", 400, "model_missing"),
         (b'{"model":null}', 400, "model_missing"),
         (b'{"model":["chat"]}', 400, "model_missing"),
