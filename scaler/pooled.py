@@ -1,37 +1,38 @@
-"""The pooled weights that ship with the program: one small file beside this module, written by `scaler.backtest.train`."""
+"""The network that ships with the program: one small file beside this module, written by `scaler.backtest.train`."""
 
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from scaler.policy.forecast import Pooled
+from scaler.policy.forecast import Network
 
 FILE = Path(__file__).parent / "pooled.npz"
 
 
 @cache
-def shipped() -> Pooled:
-    """The weights of this version."""
+def shipped() -> Network:
+    """The network of this version."""
     return read(FILE)
 
 
-def read(path: Path) -> Pooled:
-    """Weights from a file. Raises `OSError`, or `ValueError` for a file that holds none."""
+def read(path: Path) -> Network:
+    """A network from a file. Raises `OSError`, or `ValueError` for a file that holds none."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            leads, taus, names = (tuple(file[key].tolist()) for key in ("leads", "taus", "names"))
-            weights = file["weights"].astype(np.float64)
+            arrays = {key: file[key] for key in file.files}
+        names, taus = (tuple(arrays[key].tolist()) for key in ("names", "taus"))
+        layers = tuple((arrays[f"weights_{k}"], arrays[f"offsets_{k}"]) for k in range(int(arrays["layers"])))
+        return Network(names, taus, arrays["shift"], arrays["scale"], layers, arrays["skip"])
     except (KeyError, EOFError) as error:
-        raise ValueError(f"{path}: expected arrays leads, taus, names and weights") from error
-    if weights.shape != (len(leads), len(taus), 2, len(names)):
-        raise ValueError(f"{path}: expected weights of {len(leads)} leads, {len(taus)} quantiles, 2 and {len(names)}, got {weights.shape}")
-    weights.setflags(write=False)
-    return Pooled(leads, taus, names, weights)
+        raise ValueError(f"{path}: expected the arrays of a network, got no {error}") from error
 
 
-def write(pooled: Pooled, path: Path) -> None:
-    """Half of the digits are kept; they are more than a fit knows."""
-    weights = pooled.weights.astype(np.float32)
+def write(network: Network, path: Path) -> None:
+    """Same network, same bytes."""
+    arrays = {"names": np.array(network.names), "taus": np.array(network.taus), "layers": np.array(len(network.layers))}
+    arrays |= {"shift": network.shift, "scale": network.scale, "skip": network.skip}
+    for number, (weights, offsets) in enumerate(network.layers):
+        arrays |= {f"weights_{number}": weights, f"offsets_{number}": offsets}
     with path.open("wb") as file:
-        np.savez_compressed(file, leads=pooled.leads, taus=pooled.taus, names=pooled.names, weights=weights)
+        np.savez(file, allow_pickle=False, **arrays)

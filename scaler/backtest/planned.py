@@ -10,7 +10,7 @@ import numpy as np
 
 from scaler.backtest.demand import STEP_SECONDS, Demand
 from scaler.backtest.fluid import Rules, Seen
-from scaler.policy.forecast import Forecast, Model, Pooled, unfitted
+from scaler.policy.forecast import Forecast, Model, Network, unfitted
 from scaler.policy.forecast.columns import Features, features
 from scaler.policy.forecast.model import FIRST_FIT_DAYS, fit, fitting, steps_of, targets
 from scaler.policy.forecast.predict import forecasts
@@ -25,7 +25,7 @@ _STEPS = round(RECORD_STEP / STEP_SECONDS)
 class Planned:
     """A policy of the fluid model: decides every 30 s by forecast and plan, and leaves things as they are in between."""
 
-    def __init__(self, demand: Demand, rules: Rules, pooled: Pooled, settings: Tuning | None = None) -> None:
+    def __init__(self, demand: Demand, rules: Rules, pooled: Network, settings: Tuning | None = None) -> None:
         """``demand`` is looked at only as far as it has come; ``settings`` are the defaults for the cold start."""
         self._rules = rules
         self._settings = settings or tuning(rules.cold_start_seconds)
@@ -47,24 +47,23 @@ def record_of(demand: Demand) -> Floats:
     return means
 
 
-def foresee(values: Floats, lead_seconds: float, pooled: Pooled, settings: Tuning) -> Iterator[Forecast | None]:
+def foresee(values: Floats, lead_seconds: float, pooled: Network, settings: Tuning) -> Iterator[Forecast | None]:
     """The forecast at the beginning of each step of a record's ``values``, and one at its end."""
     lead = steps_of(lead_seconds)
     at = np.arange(values.size + 1)
     seen, goals = features(values, at, lead), targets(values, at, lead)
-    prior = pooled.at(lead_seconds, settings.aims)
     model = unfitted(pooled, lead_seconds, settings.aims)
     for start in range(0, at.size, DAY):
         if start >= FIRST_FIT_DAYS * DAY:
             rows = fitting(start, lead)
-            model = fit(_at(seen, rows), goals[:, rows], lead, prior, settings.aims)
+            model = fit(_at(seen, rows), goals[:, rows], lead, pooled, settings.aims)
         yield from _day(_at(seen, at[start : start + DAY]), model)
 
 
 def _day(seen: Features, model: Model) -> Iterator[Forecast | None]:
-    for level, up, down in zip(seen.level.tolist(), *forecasts(seen, model.weights).tolist(), strict=True):
+    for level, up, down in zip(seen.level.tolist(), *forecasts(seen, model).tolist(), strict=True):
         yield None if np.isnan(level) else Forecast(up, down, model.id)
 
 
 def _at(seen: Features, rows: Instants) -> Features:
-    return Features(seen.names, seen.values[rows], seen.level[rows], seen.own)
+    return Features(seen.names, seen.values[rows], seen.level[rows], seen.highest[rows], seen.own)

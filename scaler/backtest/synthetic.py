@@ -3,6 +3,7 @@
 import csv
 import gzip
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,26 @@ PER_WINDOW = 20
 WEEK = 7 * 86400 // WINDOW_SECONDS
 BUSY_WINDOWS, BUSY_REQUESTS = 600, 10_000
 """A client with fewer windows or requests says too little."""
-MIXTURES = 40
+MIXTURES = 60
 SIZES = (2, 3, 5, 8, 12)
 """Clients in a mixture."""
-PEAK_REPLICAS = 12.0
+PEAKS = (3.0, 24.0)
+"""Peaks of mixtures, in replicas, are drawn from this range; those of clients are as in backtests."""
+CLIENT_PEAK = 12.0
 SEED = 1
 
 
-def endpoints(path: Path) -> Iterator[tuple[str, Floats]]:
-    """Name and record (replicas, 30-second means, peak as in backtests) of each busy client, then of each mixture.
+@dataclass(frozen=True, slots=True)
+class Synthetic:
+    """An endpoint: its record (30-second means, replicas), and the clients in it."""
+
+    name: str
+    values: Floats
+    clients: frozenset[int]
+
+
+def endpoints(path: Path) -> Iterator[Synthetic]:
+    """Each busy client, then mixtures.
 
     Arrivals within a window follow a Poisson process whose rate runs in lines between the middles of windows. Windows in which no
     client has any request are holes in the collection and taken from the week beside.
@@ -33,12 +45,12 @@ def endpoints(path: Path) -> Iterator[tuple[str, Floats]]:
     counts = read_clients(path)
     busy = np.flatnonzero(((counts > 0).sum(axis=1) >= BUSY_WINDOWS) & (counts.sum(axis=1) >= BUSY_REQUESTS))
     for client in busy:
-        yield f"client {client}", _scaled(_arrivals(counts[client], dice))
+        yield Synthetic(f"client {client}", scaled(_arrivals(counts[client], dice), CLIENT_PEAK), frozenset({int(client)}))
     for number in range(MIXTURES):
         members = dice.choice(busy, min(int(dice.choice(SIZES)), busy.size), replace=False)
         shares = dice.dirichlet(np.ones(members.size))
         parts = [_arrivals(counts[one], dice) / counts[one].mean() * share for one, share in zip(members, shares, strict=True)]
-        yield f"mixture {number}", _scaled(np.sum(parts, axis=0))
+        yield Synthetic(f"mixture {number}", scaled(np.sum(parts, axis=0), draw_peak(dice)), frozenset(members.tolist()))
 
 
 def read_clients(path: Path) -> Floats:
@@ -61,7 +73,13 @@ def _arrivals(counts: Floats, dice: np.random.Generator) -> Floats:
     return drawn
 
 
-def _scaled(steps: Floats) -> Floats:
+def draw_peak(dice: np.random.Generator) -> float:
+    """From `PEAKS`, evenly in logarithms."""
+    return float(np.exp(dice.uniform(*np.log(PEAKS))))
+
+
+def scaled(steps: Floats, replicas: float) -> Floats:
+    """A record's ``steps`` with the peak that backtests would see at ``replicas``."""
     peak = np.percentile(steps.reshape(-1, 2).mean(axis=1), PEAK_PERCENTILE)
-    scaled: Floats = steps * (PEAK_REPLICAS / peak)
-    return scaled
+    grown: Floats = steps * (replicas / peak)
+    return grown

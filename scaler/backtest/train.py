@@ -1,8 +1,8 @@
-"""Fits the pooled weights that ship with the program: ``python -m scaler.backtest.train TRACE... [--clients FILE] [--out FILE]``.
+"""Trains the network that ships with the program: ``python -m scaler.backtest.train TRACE... [--clients FILE] [--out FILE]``.
 
 Every trace is an endpoint, scaled as backtests scale it. A ``*_clients_600s`` file adds many more: each client with enough traffic, and
 mixtures of them drawn from a seed, with arrivals redrawn inside the ten minutes. They weigh less, as they are one family. Same files, same
-bytes.
+machine, same bytes.
 """
 
 import argparse
@@ -14,26 +14,29 @@ from pathlib import Path
 import numpy as np
 
 from scaler.backtest.demand import demand_series
+from scaler.backtest.descent import Schooling, train
 from scaler.backtest.planned import record_of
-from scaler.backtest.synthetic import endpoints
-from scaler.policy.forecast import Pooled
+from scaler.backtest.synthetic import draw_peak, endpoints, scaled
+from scaler.policy.forecast import Network
 from scaler.policy.forecast.columns import features
-from scaler.policy.forecast.model import fitting, steps_of, targets
+from scaler.policy.forecast.model import fitting, steps_of, targets, weights
+from scaler.policy.forecast.network import Singles, with_lead
 from scaler.policy.forecast.record import DAY
-from scaler.policy.forecast.regression import fit_quantile
-from scaler.policy.forecast.windows import Floats, Instants
+from scaler.policy.forecast.windows import Floats
 from scaler.pooled import FILE, write
 from scaler.world.workload import read_trace
 
 LEADS = (30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 1200.0)
 """Seconds."""
+SEED = 2
 TAUS = (0.8, 0.9, 0.95, 0.98)
-ROWS = 1250
-"""Instants of each endpoint, evenly spaced from its second day on."""
-RIDGE = 3.0
-STEPS = 20
-WEIGHT = 1000.0
-"""Total weight of a trace, against `RIDGE`."""
+ROWS = 600
+"""Instants of each endpoint and lead, drawn from its second day on; a trace has `TRACE_ROWS`."""
+TRACE_ROWS = 2500
+MIXTURES = 60
+"""Endpoints mixed from the traces."""
+SPAN_DAYS = 14
+"""Length of a mixture."""
 SYNTHETIC_WEIGHT = 0.1
 """Weight of a synthetic endpoint against a trace."""
 
@@ -44,61 +47,69 @@ class Example:
 
     name: str
     values: Floats
+    rows: int = TRACE_ROWS
     weight: float = 1.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fit and write."""
+    """Train and write."""
     options = argparse.ArgumentParser(prog="python -m scaler.backtest.train", description=__doc__)
     options.add_argument("traces", nargs="+", type=Path, metavar="TRACE")
     options.add_argument("--clients", type=Path, metavar="FILE", help="counts of many clients per 600 s")
     options.add_argument("--out", type=Path, default=FILE, metavar="FILE")
     chosen = options.parse_args(argv)
-    examples = [*_traces(chosen.traces), *(_synthetic(chosen.clients) if chosen.clients else ())]
+    given = list(traces(chosen.traces))
+    examples = [*given, *mixtures(given), *(synthetic(chosen.clients) if chosen.clients else ())]
     write(pooled(examples), chosen.out)
-    sys.stdout.write(f"{chosen.out}: fitted to {len(examples)} endpoints\n")
+    sys.stdout.write(f"{chosen.out}: trained on {len(examples)} endpoints\n")
     return 0
 
 
-def pooled(examples: Sequence[Example], leads: Sequence[float] = LEADS, taus: Sequence[float] = TAUS) -> Pooled:
-    """Weights over all examples, for each lead and quantile."""
-    fitted = [_fit(examples, steps_of(lead), taus) for lead in leads]
-    return Pooled(tuple(leads), tuple(taus), fitted[0][0], np.stack([weights for _, weights in fitted]))
-
-
-def _traces(paths: Iterable[Path]) -> Iterator[Example]:
+def traces(paths: Iterable[Path]) -> Iterator[Example]:
+    """An example of each trace."""
     for path in paths:
         yield Example(path.name, record_of(demand_series(read_trace(path))))
 
 
-def _synthetic(path: Path) -> Iterator[Example]:
-    for name, values in endpoints(path):
-        yield Example(name, values, SYNTHETIC_WEIGHT)
+def synthetic(path: Path) -> Iterator[Example]:
+    """Examples made from a file of clients."""
+    for made in endpoints(path):
+        yield Example(made.name, made.values, ROWS, SYNTHETIC_WEIGHT)
 
 
-def _fit(examples: Sequence[Example], lead: int, taus: Sequence[float]) -> tuple[tuple[str, ...], Floats]:
-    """Names of the columns, and (taus, 2, columns)."""
-    names: tuple[str, ...] = ()
-    tables, growths, weights = [], [], []
-    for example in examples:
-        at = _instants(example.values, lead)
-        seen = features(example.values, at, lead)
-        names = seen.names
-        tables.append(seen.values)
-        growths.append(targets(example.values, at, lead) - seen.level)
-        weight = np.exp(seen.level / 2)
-        weights.append(weight / weight.sum() * WEIGHT * example.weight)
-    table, growth, weight = np.concatenate(tables), np.concatenate(growths, axis=1), np.concatenate(weights)
-    nothing = np.zeros(len(names))
-
-    def quantile(head: int, tau: float) -> Floats:
-        return fit_quantile(table, growth[head], weight, tau, prior=nothing, ridge=RIDGE, steps=STEPS)
-
-    return names, np.stack([np.stack([quantile(head, tau) for head in (0, 1)]) for tau in taus])
+def mixtures(examples: Sequence[Example], count: int = MIXTURES) -> Iterator[Example]:
+    """Endpoints of which two or three traces are parts, each from a day of its own on."""
+    dice = np.random.default_rng(SEED)
+    span = SPAN_DAYS * DAY
+    long = [example.values for example in examples if example.values.size >= span]
+    for number in range(count if long else 0):
+        members = dice.integers(0, len(long), int(dice.integers(2, 4)))
+        shares = dice.dirichlet(np.ones(members.size))
+        parts = [long[member][(start := _day(long[member].size - span, dice)) : start + span] for member in members]
+        mixed = np.sum([part / part.mean() * share for part, share in zip(parts, shares, strict=True)], axis=0)
+        yield Example(f"mixture {number} of traces", scaled(mixed, draw_peak(dice)), ROWS, SYNTHETIC_WEIGHT)
 
 
-def _instants(values: Floats, lead: int) -> Instants:
-    return np.linspace(DAY, fitting(values.size, lead)[-1], ROWS).astype(np.int64)
+def _day(spare: int, dice: np.random.Generator) -> int:
+    return DAY * int(dice.integers(0, spare // DAY + 1))
+
+
+def pooled(examples: Sequence[Example], leads: Sequence[float] = LEADS, how: Schooling | None = None) -> Network:
+    """One network for all examples and leads."""
+    dice = np.random.default_rng(0)
+    parts = [_rows(example, steps_of(lead), dice) for example in examples for lead in leads]
+    names = features(np.ones(1), np.array([1]), 1).names
+    inputs, growths, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return train(inputs, growths, weight, names, taus=TAUS, how=how or Schooling())
+
+
+def _rows(example: Example, lead: int, dice: np.random.Generator) -> tuple[Singles, Singles, Singles]:
+    """Inputs, growths and weights of one endpoint at one lead."""
+    at = np.sort(dice.integers(DAY, fitting(example.values.size, lead)[-1], example.rows))
+    seen = features(example.values, at, lead)
+    growths = (targets(example.values, at, lead) - seen.level).T
+    weight = weights(seen.level) * example.weight / example.rows
+    return with_lead(seen.values, lead), growths.astype(np.float32), weight.astype(np.float32)
 
 
 if __name__ == "__main__":

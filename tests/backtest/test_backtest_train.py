@@ -5,33 +5,50 @@ import numpy as np
 import pytest
 
 from scaler.backtest import synthetic
+from scaler.backtest.descent import Schooling, train
 from scaler.backtest.train import Example, pooled
 from scaler.policy.forecast.columns import features
 from scaler.pooled import read, shipped, write
 from tests.policy.forecast.weeks import office
 
 
-def test_the_weights_that_ship_fit_the_columns_of_this_version() -> None:
+def test_the_network_that_ships_fits_the_columns_of_this_version() -> None:
     ours = shipped()
     assert ours.names == features(np.ones(10), np.array([10]), 6).names
-    assert np.isfinite(ours.weights).all()
+    told = ours.outputs(np.zeros((3, len(ours.names))), 6)
+    assert told.shape == (2, len(ours.taus), 3)
+    assert np.isfinite(told).all()
 
 
 def test_training_is_the_same_every_time_and_survives_the_file(tmp_path: Path) -> None:
-    examples = [Example("a", office(3)), Example("b", office(3, seed=1, noise=0.3), 0.1)]
-    once, again = (pooled(examples, leads=(180.0,), taus=(0.9,)) for _ in range(2))
-    for number, weights in enumerate((once, again)):
-        write(weights, tmp_path / f"{number}.npz")
+    examples = [Example("a", office(3), 300), Example("b", office(3, seed=1, noise=0.3), 300, 0.1)]
+    how = Schooling(hidden=(8,), steps=20, batch=64)
+    for number in range(2):
+        write(pooled(examples, leads=(180.0,), how=how), tmp_path / f"{number}.npz")
     assert (tmp_path / "0.npz").read_bytes() == (tmp_path / "1.npz").read_bytes()
-    back = read(tmp_path / "0.npz")
-    assert (back.leads, back.taus, back.names) == (once.leads, once.taus, once.names)
-    assert back.weights == pytest.approx(once.weights, rel=1e-6, abs=1e-9)
+    made, back = pooled(examples, leads=(180.0,), how=how), read(tmp_path / "0.npz")
+    columns = np.random.default_rng(0).normal(size=(5, len(made.names)))
+    assert np.array_equal(made.outputs(columns, 6), back.outputs(columns, 6))
+    assert (made.names, made.taus) == (back.names, back.taus)
+
+
+def test_descent_finds_quantiles_that_bend() -> None:
+    dice = np.random.default_rng(1)
+    x = dice.uniform(-1, 1, 20_000).astype(np.float32)
+    growth = (np.abs(x) + np.where(dice.random(x.size) < 0.15, 0.5, 0.0)).astype(np.float32)
+    inputs = np.column_stack((x, np.zeros_like(x)))
+    how = Schooling(hidden=(16,), steps=1500, batch=256, rate=1e-2)
+    network = train(inputs, np.stack((growth, -growth), axis=1), np.ones_like(x), ("x",), taus=(0.5, 0.95), how=how)
+    up, down = network.outputs(np.array([[-0.8], [0.0], [0.8]]), 1)
+    assert up[0] == pytest.approx([0.8, 0.0, 0.8], abs=0.1)
+    assert up[1] == pytest.approx([1.3, 0.5, 1.3], abs=0.1)
+    assert down[1] == pytest.approx([-0.8, 0.0, -0.8], abs=0.1)
 
 
 def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "x.npz").open("wb") as file:
         np.savez(file, leads=[1.0])
-    with pytest.raises(ValueError, match="expected arrays"):
+    with pytest.raises(ValueError, match="expected the arrays"):
         read(tmp_path / "x.npz")
 
 
@@ -41,8 +58,10 @@ def test_clients_become_endpoints_and_holes_are_filled_from_the_week_beside(tmp_
     path.write_bytes(gzip.compress("\n".join(["client,window_600s,requests", *rows, ""]).encode()))
     counts = synthetic.read_clients(path)
     assert counts[:, 1500].tolist() == counts[:, 1500 - 1008].tolist()
-    made = dict(synthetic.endpoints(path))
-    assert list(made)[:3] == ["client 0", "client 1", "mixture 0"]
-    assert all(np.percentile(values.reshape(-1, 2).mean(axis=1), 99.9) == pytest.approx(12.0) for values in made.values())
-    again = dict(synthetic.endpoints(path))
-    assert all(np.array_equal(made[name], again[name]) for name in made)
+    made, again = (list(synthetic.endpoints(path)) for _ in range(2))
+    assert [one.name for one in made[:3]] == ["client 0", "client 1", "mixture 0"]
+    assert made[2].clients == {0, 1}
+    peaks = [float(np.percentile(one.values.reshape(-1, 2).mean(axis=1), 99.9)) for one in made]
+    assert peaks[:2] == pytest.approx([12.0, 12.0])
+    assert all(3 <= peak <= 24 for peak in peaks)
+    assert all(np.array_equal(one.values, other.values) for one, other in zip(made, again, strict=True))

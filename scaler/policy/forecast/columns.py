@@ -37,12 +37,14 @@ class Features:
     names:  of the columns
     values: (instants, columns)
     level:  lg of the mean of the last ten minutes, (instants,); forecasts are relative to it
+    highest: step of the last week, (instants,)
     own:    the first so many columns are few and robust enough to be fitted to one endpoint alone
     """
 
     names: tuple[str, ...]
     values: Floats
     level: Floats
+    highest: Floats
     own: int
 
 
@@ -52,7 +54,8 @@ def features(values: Floats, at: Instants, lead: int) -> Features:
     own = _recent(past) | _seasons(past)
     every = own | _longer(past) | _more_seasons(past) | _restlessness(past) | _excess(past)
     table = np.stack(list(every.values()), axis=1)
-    return Features(tuple(every), np.clip(np.nan_to_num(table), -CLIP, CLIP), past.level, len(own))
+    highest = past.demand.highest(-7 * DAY, 0)
+    return Features(tuple(every), np.clip(np.nan_to_num(table), -CLIP, CLIP), past.level, highest, len(own))
 
 
 def lg(replicas: Floats) -> Floats:

@@ -13,6 +13,10 @@ REACH_DAYS = 8
 """No column looks back farther."""
 GROWTHS = (-3.0, 4.0)
 """The logarithm of the forecast growth is kept in here."""
+RECORD_GROWTH = 1.1
+"""No more is forecast than this times the week's highest step, or the level if that is more."""
+NETWORK_SHARE = 2 / 3
+"""Weight of the network where there is an own fit; unseen endpoints do best with about this, and those it knows hardly notice."""
 _MIX_OFFSET = 0.3
 
 
@@ -36,13 +40,21 @@ def forecast(record: Record, model: Model) -> Forecast | None:
     seen = features(values, np.array([values.size]), model.lead)
     if np.isnan(seen.level[0]):
         return None
-    up, down = forecasts(seen, model.weights)[:, 0].tolist()
+    up, down = forecasts(seen, model)[:, 0].tolist()
     return Forecast(up, down, model.id)
 
 
-def forecasts(seen: Features, weights: Floats) -> Floats:
-    """(2, instants) replicas, up and down, for features at many instants and ``weights`` (experts, 2, columns)."""
-    growth = np.clip(weights @ seen.values.T + seen.level, *GROWTHS)
-    replicas = np.maximum(np.exp(growth) - 0.5, 0.0)
-    mixed: Floats = np.exp(np.log(replicas + _MIX_OFFSET).mean(axis=0)) - _MIX_OFFSET
-    return mixed
+def forecasts(seen: Features, model: Model) -> Floats:
+    """(2, instants) replicas, up and down: the mean, in logarithms, of what the network and the own fit say."""
+    common = _mixable(model.pooled.growth(seen.values, model.lead, (model.aims.up, model.aims.down)), seen)
+    own = common if model.own is None else _mixable(model.own @ seen.values[:, : seen.own].T, seen)
+    mixed = np.exp(NETWORK_SHARE * common + (1 - NETWORK_SHARE) * own) - _MIX_OFFSET
+    capped: Floats = np.minimum(mixed, np.fmax(RECORD_GROWTH * seen.highest, np.exp(seen.level) - 0.5))
+    return capped
+
+
+def _mixable(growth: Floats, seen: Features) -> Floats:
+    """A growth of the level as a logarithm of replicas."""
+    replicas = np.maximum(np.exp(np.clip(growth, *GROWTHS) + seen.level) - 0.5, 0.0)
+    logarithm: Floats = np.log(replicas + _MIX_OFFSET)
+    return logarithm

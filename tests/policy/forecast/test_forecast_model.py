@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from scaler.policy.forecast import Pooled, Quantiles, Record, forecast, refit, unfitted
+from scaler.policy.forecast import Network, Quantiles, Record, forecast, refit, unfitted
 from scaler.policy.forecast.columns import features, lg
 from scaler.policy.forecast.model import targets
 from scaler.policy.forecast.record import DAY
@@ -14,9 +16,11 @@ NAMES = features(np.ones(10), np.array([10]), 6).names
 AIMS = Quantiles(0.9, 0.9)
 
 
-def flat() -> Pooled:
+def flat() -> Network:
     """Says: the window ahead will be like the last ten minutes."""
-    return Pooled((60.0, 600.0), (0.8, 0.9, 0.98), NAMES, np.zeros((2, 3, 2, len(NAMES))))
+    count = len(NAMES) + 1
+    nothing, ones = np.zeros((count, 6), dtype=np.float32), np.ones(count, dtype=np.float32)
+    return Network(NAMES, (0.8, 0.9, 0.98), nothing[:, 0], ones, ((nothing, nothing[0]),), nothing)
 
 
 def record(values: Floats) -> Record:
@@ -27,24 +31,29 @@ def test_a_quantile_fit_leaves_its_share_above() -> None:
     dice = np.random.default_rng(3)
     columns = np.column_stack((np.ones(4000), dice.uniform(-1, 1, 4000)))
     target = columns @ [1.0, 2.0] + dice.exponential(1.0, 4000) * (1.5 + columns[:, 1])
-    theta = fit_quantile(columns, target, np.ones(4000), 0.9, prior=np.zeros(2), ridge=1e-6, steps=40)
+    theta = fit_quantile(columns, target, np.ones(4000), 0.9, steps=40)
     assert np.mean(target > columns @ theta) == pytest.approx(0.1, abs=0.005)
     assert theta == pytest.approx([1 + 1.5 * np.log(10), 2 + np.log(10)], abs=0.3)
 
 
-def test_much_ridge_keeps_the_prior() -> None:
-    columns, target = np.ones((50, 1)), np.full(50, 9.0)
-    theta = fit_quantile(columns, target, np.ones(50), 0.5, prior=np.array([2.0]), ridge=1e12, steps=3)
-    assert theta == pytest.approx([2.0])
+def test_a_network_by_hand() -> None:
+    first = (np.array([[1.0], [0.0]], dtype=np.float32), np.array([-1.0], dtype=np.float32))  # max(0, column - 1)
+    second = (np.array([[10.0, 20.0]], dtype=np.float32), np.array([1.0, 2.0], dtype=np.float32))
+    skip = np.array([[0.0, 0.0], [0.0, 100.0]], dtype=np.float32)  # down: 100 x (lg lead - 0) too
+    network = Network(("one",), (0.9,), np.zeros(2, dtype=np.float32), np.ones(2, dtype=np.float32), (first, second), skip)
+    told = network.outputs(np.array([[0.5], [3.0]]), 1)
+    assert told.tolist() == [[[1.0, 21.0]], [[2.0, 42.0]]]
+    assert network.outputs(np.array([[0.5]]), 10)[1, 0, 0] == pytest.approx(2 + 100 * np.log(10), rel=1e-6)
 
 
-def test_pooled_weights_between_grid_points() -> None:
-    weights = np.zeros((2, 3, 2, 1))
-    weights[1], weights[:, 2, 1] = 1.0, 5.0
-    pooled = Pooled((60.0, 600.0), (0.8, 0.9, 0.98), ("one",), weights)
-    assert pooled.at(60, AIMS).ravel().tolist() == [0, 0]
-    assert pooled.at(60 * 10**0.5, AIMS).ravel() == pytest.approx([0.5, 0.5])
-    assert pooled.at(9999, Quantiles(0.5, 0.999)).ravel() == pytest.approx([1.0, 5.0])
+def test_between_quantiles_a_network_is_read_in_proportion_and_the_ends_hold() -> None:
+    offsets = np.array([1.0, 2.0, 3.0, 0.0, 0.0, 6.0], dtype=np.float32)
+    network = replace(flat(), layers=((flat().skip, offsets),))
+    columns = np.zeros((1, len(NAMES)))
+    assert network.growth(columns, 6, (0.9, 0.98)).ravel() == pytest.approx([2.0, 6.0])
+    assert network.growth(columns, 6, (0.5, 0.999)).ravel() == pytest.approx([1.0, 6.0])
+    odds = 9**0.5 * 49**0.5  # halfway between 0.9 and 0.98
+    assert network.growth(columns, 6, (odds / (1 + odds), 0.9)).ravel() == pytest.approx([2.5, 0.0])
 
 
 def test_targets_are_the_peak_one_lead_ahead_and_the_peak_over_two_leads() -> None:
@@ -79,6 +88,13 @@ def test_a_young_endpoint_is_forecast_with_pooled_weights_alone() -> None:
     assert (told.up, told.down) == pytest.approx((4.0, 4.0))
 
 
+def test_no_more_is_forecast_than_the_week_has_seen_and_a_tenth() -> None:
+    bold = replace(flat(), layers=((flat().skip, np.full(6, 2.0, dtype=np.float32)),))  # says: seven times as much
+    told = forecast(record(np.concatenate((np.full(100, 6.0), np.full(100, 2.0)))), unfitted(bold, 180.0, AIMS))
+    assert told is not None
+    assert (told.up, told.down) == pytest.approx((6.6, 6.6))
+
+
 def test_without_ten_known_minutes_there_is_no_forecast() -> None:
     model = unfitted(flat(), 180.0, AIMS)
     assert forecast(Record.empty(), model) is None
@@ -97,5 +113,5 @@ def test_an_outage_in_the_record_is_left_out_of_the_fit() -> None:
     values = office(4)
     values[2 * DAY : 2 * DAY + 1000] = np.nan
     model = refit(record(values), flat(), 180.0, AIMS)
-    assert np.isfinite(model.weights).all()
-    assert model.weights.shape == (2, 2, len(NAMES))
+    assert model.own is not None
+    assert np.isfinite(model.own).all()

@@ -1,0 +1,54 @@
+"""A small network of rectified units: what many endpoints have in common, as arrays."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Singles = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """Columns of a forecast and its lead in, growth of the peak over the level out, for two heads (up, down) at each quantile.
+
+    names:  of the columns it was trained on
+    taus:   quantiles, ascending
+    shift, scale: of the inputs, (columns + 1,)
+    layers: (weights, offsets) in order; all but the last are rectified
+    skip:   from the inputs straight to the outputs
+    """
+
+    names: tuple[str, ...]
+    taus: tuple[float, ...]
+    shift: Singles
+    scale: Singles
+    layers: tuple[tuple[Singles, Singles], ...]
+    skip: Singles
+
+    def outputs(self, columns: NDArray[np.float64], lead: int) -> NDArray[np.float64]:
+        """(2, taus, instants) for ``columns`` (instants, columns) and a ``lead`` in steps."""
+        inputs = (with_lead(columns, lead) - self.shift) / self.scale
+        hidden = inputs
+        for weights, offsets in self.layers[:-1]:
+            hidden = np.maximum(hidden @ weights + offsets, 0)
+        weights, offsets = self.layers[-1]
+        told = hidden @ weights + offsets + inputs @ self.skip
+        return told.T.reshape(2, len(self.taus), -1).astype(np.float64)
+
+    def growth(self, columns: NDArray[np.float64], lead: int, aims: tuple[float, float]) -> NDArray[np.float64]:
+        """(2, instants): up and down at their quantiles ``aims``, between trained ones in proportion to log(tau / (1 - tau))."""
+        told = self.outputs(columns, lead)
+        grid, wanted = _odds(np.array(self.taus)), _odds(np.array(aims))
+        shares = (np.array([np.interp(want, grid, one) for one in np.eye(grid.size)]) for want in wanted)
+        return np.stack([share @ head for share, head in zip(shares, told, strict=True)])
+
+
+def with_lead(columns: NDArray[np.float64], lead: int) -> Singles:
+    """Inputs of a network: the columns, and the logarithm of the lead."""
+    return np.column_stack((columns, np.full(len(columns), np.log(lead)))).astype(np.float32)
+
+
+def _odds(taus: NDArray[np.float64]) -> NDArray[np.float64]:
+    odds: NDArray[np.float64] = np.log(taus / (1 - taus))
+    return odds
