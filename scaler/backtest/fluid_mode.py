@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scaler.backtest.demand import PEAK_REPLICAS, STEP_SECONDS, Demand, Traffic, peak_of, traffic_of
 from scaler.backtest.fluid import Rules, Score, flow
 from scaler.backtest.journal import read_store
-from scaler.backtest.options import BadUsage, Options, trace_name
+from scaler.backtest.options import BadUsage, Options, named, trace_name
 from scaler.backtest.policies import CLAIRVOYANT, OURS, TUNED, TUNING_RUNS, Case, Progress, score, tuned
 from scaler.backtest.rows import Played, Result, Row, changes_of
 from scaler.world.workload import TraceError, read_trace
@@ -32,7 +32,7 @@ def play_fluid(path: Path, options: Options, watch: Watch) -> Iterator[Played]:
 
 def _play_case(trace: str, case: Case, options: Options, watch: Watch) -> Iterator[Played]:
     where = f"{trace} at {case.rules.cold_start_seconds:g} s"
-    for name in options.policies:
+    for name in named(options.policies):
         outcome = score(name, case, watch(f"{where}: {name}", 1))
         yield played(trace, name, case, outcome, options.price)
         if options.tune and name not in (OURS, *CLAIRVOYANT):
@@ -42,8 +42,8 @@ def _play_case(trace: str, case: Case, options: Options, watch: Watch) -> Iterat
 
 def runs_of(options: Options) -> int:
     """How many times each trace is played, at most."""
-    baselines = sum(name not in (OURS, *CLAIRVOYANT) for name in options.policies)
-    return len(options.cold_starts) * (len(options.policies) + options.tune * baselines * TUNING_RUNS)
+    baselines = sum(name not in (OURS, *CLAIRVOYANT) for name in named(options.policies))
+    return len(options.cold_starts) * (len(named(options.policies)) + options.tune * baselines * TUNING_RUNS)
 
 
 def read_traffic(path: Path, options: Options) -> Iterator[tuple[str, Traffic]]:

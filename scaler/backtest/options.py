@@ -12,8 +12,12 @@ from scaler.backtest.policies import CLAIRVOYANT, NAMES, OURS
 from scaler.policy.baselines import BASELINES
 
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+ALL = "all"
+"""Stands for every policy that the model at hand has a use for."""
 IDLE = tuple(name for name in BASELINES if name.startswith("idle_"))
 """Timers that put an endpoint to sleep; of use only where one may sleep."""
+AWAKE = (OURS, *(name for name in BASELINES if name not in IDLE), *CLAIRVOYANT)
+"""All the others."""
 
 Mode = Literal["fluid", "requests"]
 """How finely a trace is played: as work that flows, or request by request on the platform in a box."""
@@ -102,14 +106,16 @@ def cold_starts_of(text: str) -> tuple[float, ...]:
 
 
 def policies_of(text: str) -> tuple[str, ...]:
-    """Names between commas, each once; ``all`` stands for all that keep an endpoint awake. Raises `BadUsage`."""
-    names: list[str] = []
-    for name in (part.strip() for part in text.split(",")):
-        named = (OURS, *(each for each in BASELINES if each not in IDLE), *CLAIRVOYANT) if name == "all" else (name,)
-        names += [each for each in named if each not in names]
-    unknown = [name for name in names if name not in NAMES]
-    _require(not unknown, "--policy", f"names out of all, {', '.join(NAMES)}", ", ".join(unknown))
-    return tuple(names)
+    """Names between commas, `ALL` possibly among them. Raises `BadUsage`."""
+    names = tuple(part.strip() for part in text.split(","))
+    unknown = [name for name in names if name not in (ALL, *NAMES)]
+    _require(not unknown, "--policy", f"names out of {ALL}, {', '.join(NAMES)}", ", ".join(unknown))
+    return names
+
+
+def named(policies: Sequence[str], everybody: Sequence[str] = AWAKE) -> tuple[str, ...]:
+    """Each policy once; `ALL` stands for ``everybody``."""
+    return tuple(dict.fromkeys(each for name in policies for each in (everybody if name == ALL else (name,))))
 
 
 def without_repeats(paths: Sequence[Path]) -> tuple[Path, ...]:

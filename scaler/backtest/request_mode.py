@@ -10,7 +10,7 @@ from scaler.backtest.crowd import Fate
 from scaler.backtest.demand import PEAK_REPLICAS, STEP_SECONDS, peak_of, spread
 from scaler.backtest.fluid import Rules
 from scaler.backtest.fluid_mode import Watch
-from scaler.backtest.options import BadUsage, Options, trace_name
+from scaler.backtest.options import BadUsage, Options, named, trace_name
 from scaler.backtest.rows import Played, Result, Row
 from scaler.backtest.stage import Hours, Outcome, demand_of, play, work_of
 from scaler.world.workload import Bucket, Trace, arrivals, read_trace
@@ -34,7 +34,7 @@ def play_requests(path: Path, options: Options, watch: Watch) -> Iterator[Played
             raise BadUsage(f"{path}: {error}") from error
         where = f"{trace_name(path)} at {cold_start:g} s"
         best = play("oracle", hours, watch(f"{where}: oracle", 1))
-        for name in options.policies:
+        for name in named(options.policies):
             outcome = best if name == "oracle" else play(name, hours, watch(f"{where}: {name}", 1))
             row = row_of(trace_name(path), name, hours, outcome, options.price)
             yield _played(replace(row, ratio_to_oracle=outcome.replica_seconds / best.replica_seconds), hours, outcome)

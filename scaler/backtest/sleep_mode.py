@@ -9,7 +9,7 @@ import numpy as np
 from scaler.backtest.activity import WINDOW_SECONDS, Activity, read_activity, sparse
 from scaler.backtest.demand import STEP_SECONDS, Demand
 from scaler.backtest.fluid_mode import DAY_SECONDS, Watch
-from scaler.backtest.options import BadUsage, Options, trace_name
+from scaler.backtest.options import BadUsage, Options, named, trace_name
 from scaler.backtest.policies import OURS
 from scaler.backtest.rows import Change, Played, Result, Row
 from scaler.backtest.sleep import (
@@ -48,7 +48,7 @@ def play_clients(path: Path, options: Options, watch: Watch) -> Iterator[Played]
     activity = _read(path, options)
     for cold_start in options.cold_starts:
         rules = SleepRules(cold_start, options.warm_up_seconds)
-        for name in options.policies:
+        for name in named(options.policies, NAMES):
             progress = watch(f"{trace_name(path)} at {cold_start:g} s: {name}", 1)
             wishes = wishes_of(name, activity, rules, options)
             scores = judge_all(activity, wishes, rules)

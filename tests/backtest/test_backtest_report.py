@@ -193,3 +193,11 @@ def test_who_never_scales_is_the_static_baseline_if_it_was_played() -> None:
     assert story.always == "4 replicas always on"
     assert story.always_on == one.result.row
     assert (story.span, span_of(7.0)) == ("0.28 hours", "7 days")
+
+
+def test_all_means_for_endpoints_that_sleep_who_knows_how_to(tmp_path: Path, monkeypatch: Patch) -> None:
+    trace = tmp_path / "few_clients_600s.csv"
+    trace.write_text("client,window_600s,requests\n" + "".join(f"3,{144 * day + 60 + k},1\n" for day in range(14) for k in (0, 6)))
+    assert backtest(monkeypatch, trace, "--policy", "idle_30m,all", "--cold-start", "300", "--json", tmp_path / "rows.json") == 0
+    together = [row["policy"] for row in rows_of(tmp_path / "rows.json") if row["client"] is None]
+    assert together == ["idle_30m", "scaler", "static", "idle_10m", "idle_60m", "oracle"]
