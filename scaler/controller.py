@@ -98,7 +98,7 @@ class Controller:
         self._calls = calls
         self._ledger = ledger
         self._memory = Memory()
-        self._knowledge = Knowledge(key, store)
+        self._knowledge = Knowledge(settings.id, store)
         self._starts_due = -math.inf  # monotonic seconds
         self._checkpoint_due = -math.inf  # monotonic seconds
         self._checkpoint_settings = settings

@@ -16,11 +16,11 @@ _LEARNED: TypeAdapter[Learned] = TypeAdapter(Learned)
 
 
 class Knowledge:
-    """Of one endpoint."""
+    """Of one endpoint, whatever the configuration calls it."""
 
-    def __init__(self, key: str, store: Store) -> None:
+    def __init__(self, endpoint_id: str, store: Store) -> None:
         """Nothing is read yet."""
-        self._key = key
+        self._id = endpoint_id
         self._store = store
         self._recalled = False
         self._kept_at = float("-inf")
@@ -30,7 +30,7 @@ class Knowledge:
         if self._recalled:
             return None
         try:
-            document = await self._store.learned(self._key)
+            document = await self._store.learned(self._id)
         except StoreError:
             return None  # asked again with the next tick; until then nothing is kept over what may be there
         self._recalled = True
@@ -41,7 +41,7 @@ class Knowledge:
         if not self._recalled or now - self._kept_at < KEEP_SECONDS:
             return
         try:
-            await self._store.keep_learned(self._key, encode(at_rest(learned)))
+            await self._store.keep_learned(self._id, encode(at_rest(learned)))
         except StoreError:
             return  # the journal says what is wrong with the store; here the next tick tries again
         self._kept_at = now

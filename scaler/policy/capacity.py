@@ -61,7 +61,11 @@ BLOCK_SECONDS, BLOCK_ANSWERS = 300.0, 30.0
 SLOWER, LATER = 1.35, 2.0
 """A block in which output tokens take so many times, or first tokens come after so many times what was learned speaks of a deploy."""
 STRIKES = 2
-"""Blocks in a row that make it one."""
+"""Blocks that make it one."""
+NEAR = 2
+"""Buckets below a block's highest that are about as much load."""
+NO_BUCKET = -1000
+"""Below all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,12 @@ Evidence = Mapping[int, Tally]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What was seen since ``since`` beside what was expected of it: first tokens, output tokens, answers; and the evidence itself."""
+    """What was seen since ``since`` beside what was expected of it: first tokens, output tokens, answers.
+
+    strikes:  blocks before it that did not fit what was learned; only one of as much load that fits takes them back
+    highest:  highest bucket in it; ``struck``: what it has to reach to take strikes back
+    fresh:    the evidence since the first strike
+    """
 
     since: float
     first: float = 0.0
@@ -110,6 +119,8 @@ class Block:
     expected_token: float = 0.0
     answers: float = 0.0
     strikes: int = 0
+    highest: int = NO_BUCKET
+    struck: int = NO_BUCKET
     fresh: Evidence = field(default_factory=dict[int, Tally])
 
     @property
@@ -376,9 +387,10 @@ def _watch(state: Capacity, bucket: int, tally: Tally, now: float) -> Capacity:
     if now - block.since < BLOCK_SECONDS or block.answers < BLOCK_ANSWERS:
         return replace(state, block=block)
     if not block.unlike:
-        return replace(state, block=Block(now))
+        refuted = block.highest >= block.struck
+        return replace(state, block=Block(now) if refuted else Block(now, strikes=block.strikes, struck=block.struck, fresh=block.fresh))
     if block.strikes + 1 < STRIKES:
-        return replace(state, block=Block(now, strikes=block.strikes + 1, fresh=block.fresh))
+        return replace(state, block=Block(now, strikes=block.strikes + 1, struck=block.highest - NEAR, fresh=block.fresh))
     return replace(state, evidence=block.fresh, deploys=state.deploys + 1, block=None)
 
 
@@ -392,6 +404,8 @@ def _compare(block: Block, bucket: int, tally: Tally, known: Tally) -> Block:
         block.expected_token + _times(tally.tokens, known.token, known.tokens),
         block.answers + max(tally.firsts, tally.latencies),
         block.strikes,
+        max(block.highest, bucket),
+        block.struck,
         _add(block.fresh, bucket, tally),
     )
 

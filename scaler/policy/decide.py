@@ -328,6 +328,7 @@ def _figures(need: Need, fleet: Fleet) -> dict[str, float]:
     return {
         "concurrency_stable": need.stable,
         "concurrency_panic": need.panic,
+        "per_replica": need.per_replica,
         "needed": need.replicas,
         "ready": fleet.ready,
         "starting": fleet.starting,

@@ -19,12 +19,14 @@ class Need:
     stable, panic:  mean concurrency over either window
     replicas:       what serves it at the planned utilization (0 without traffic)
     burst:          the panic window asks for a multiple of what is ready
+    per_replica:    requests in flight that a replica is taken to serve well
     """
 
     stable: float
     panic: float
     replicas: int
     burst: bool
+    per_replica: float
 
 
 def replicas_for(concurrency: float, policy: PolicySettings) -> int:
@@ -41,7 +43,7 @@ def measure(history: History, fleet: Fleet, policy: PolicySettings, now: float) 
     planned = fleet.total * policy.per_replica * policy.target_utilization
     steady = planned > 0 and abs(stable / planned - 1) <= policy.tolerance
     usual = fleet.total if steady else replicas_for(stable, policy)
-    return Need(stable, panic, max(usual, sudden) if burst else usual, burst)
+    return Need(stable, panic, max(usual, sudden) if burst else usual, burst, policy.per_replica)
 
 
 def refuse_consolidation(history: History, replicas: int, settings: EndpointSettings, now: float) -> str | None:

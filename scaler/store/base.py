@@ -99,10 +99,10 @@ class Store(Protocol):
     async def declared(self) -> dict[str, str]:
         """Ids of the endpoints that declarations have become, by key."""
 
-    async def keep_learned(self, key: str, document: str) -> None:
+    async def keep_learned(self, endpoint_id: str, document: str) -> None:
         """Keep what was learned of an endpoint, in place of what was kept before."""
 
-    async def learned(self, key: str) -> str | None:
+    async def learned(self, endpoint_id: str) -> str | None:
         """What was kept of an endpoint; None if nothing was."""
 
     async def overrides(self) -> tuple[Override, ...]:

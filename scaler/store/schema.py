@@ -57,7 +57,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             unpriced_seconds REAL NOT NULL, PRIMARY KEY (endpoint, quarter)) WITHOUT ROWID""",
         "CREATE TABLE accounts (endpoint TEXT PRIMARY KEY, at REAL NOT NULL, replicas INTEGER NOT NULL, dollars_per_hour REAL)",
     ),
-    ("CREATE TABLE learned (key TEXT PRIMARY KEY, document TEXT NOT NULL)",),
+    ("CREATE TABLE learned (endpoint TEXT PRIMARY KEY, document TEXT NOT NULL)",),
 )
 
 

@@ -68,8 +68,8 @@ PRUNE_CHECKPOINTS = "DELETE FROM checkpoints WHERE seq < ?"
 REMEMBER = """INSERT INTO endpoints (key, endpoint) VALUES (?, ?)
     ON CONFLICT (key) DO UPDATE SET endpoint = excluded.endpoint WHERE endpoint <> excluded.endpoint"""
 
-KEEP_LEARNED = """INSERT INTO learned (key, document) VALUES (?, ?)
-    ON CONFLICT (key) DO UPDATE SET document = excluded.document"""
+KEEP_LEARNED = """INSERT INTO learned (endpoint, document) VALUES (?, ?)
+    ON CONFLICT (endpoint) DO UPDATE SET document = excluded.document"""
 REMEMBER_DECLARED = """INSERT INTO declared (key, endpoint_id) VALUES (?, ?)
     ON CONFLICT (key) DO UPDATE SET endpoint_id = excluded.endpoint_id"""
 
@@ -377,18 +377,18 @@ class SqliteStore:
         """What another process has removed is not among them."""
         return dict(await self._read("SELECT key, endpoint_id FROM declared", (), lambda row: (row[0], row[1])))
 
-    async def keep_learned(self, key: str, document: str) -> None:
+    async def keep_learned(self, endpoint_id: str, document: str) -> None:
         """The loss of power may cost the last one."""
 
         def work() -> None:
             with self._transaction() as connection:
-                connection.execute(KEEP_LEARNED, (key, document))
+                connection.execute(KEEP_LEARNED, (endpoint_id, document))
 
         await self._run(work)
 
-    async def learned(self, key: str) -> str | None:
+    async def learned(self, endpoint_id: str) -> str | None:
         """As it was kept."""
-        found = await self._read("SELECT document FROM learned WHERE key = ?", (key,), lambda row: str(row[0]))
+        found = await self._read("SELECT document FROM learned WHERE endpoint = ?", (endpoint_id,), lambda row: str(row[0]))
         return found[0] if found else None
 
     async def overrides(self) -> tuple[Override, ...]:

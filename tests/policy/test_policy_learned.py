@@ -70,6 +70,14 @@ def test_a_deploy_that_halves_throughput_minute_by_minute() -> None:
     assert service[1] > 1.5 * service[0]
 
 
+def test_a_deploy_with_half_the_room_is_learned_within_an_hour() -> None:
+    at = 10 * HOUR
+    known = live(8, 50_000, until=at + HOUR, hook=deploy(at, slots=4))[-1].memory.learned
+    assert known.capacity.deploys == 1
+    assert known.estimate is not None
+    assert known.estimate.concurrency == pytest.approx(4, rel=0.15)
+
+
 def replace_policy(policy: PolicySettings) -> EndpointSettings:
     return SETTINGS.model_copy(update={"policy": policy})
 
