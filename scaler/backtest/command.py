@@ -25,7 +25,9 @@ from scaler.backtest.table import tables
 from scaler.world.catalog import HARDWARE
 
 PRICED = HARDWARE["2x_nvidia_h100_80gb_sxm"]
-"""The hardware whose price is taken when none is given."""
+"""The hardware whose price is taken when none is given,"""
+DOLLARS = round(PRICED.cents_per_minute * 60 / 100, 2)
+"""and that price for an hour."""
 
 
 PIPED_WIDTH = 120
@@ -36,7 +38,9 @@ WARM_UP_TEXT = f"{WARM_UP['fluid']}, in request mode {WARM_UP['requests']}"
 
 
 def backtest(
-    trace: Annotated[list[Path], typer.Argument(help="CSV files: t_seconds,requests,input_tokens,output_tokens (.gz or not).")],
+    trace: Annotated[
+        list[Path], typer.Argument(metavar="TRACE...", help="CSV files: t_seconds,requests,input_tokens,output_tokens (.gz or not).")
+    ],
     *,
     policy: Annotated[str, typer.Option(help=f"Names between commas, or all: {', '.join(policies.NAMES)}.")] = policies.OURS,
     cold_start: Annotated[str, typer.Option(help="Seconds from a start to service, several between commas.")] = "60,180,600",
@@ -50,7 +54,7 @@ def backtest(
     mode: Annotated[Mode, typer.Option(help="Work that flows, for weeks; or each request on the platform in a box, for hours.")] = "fluid",
     begin: Annotated[str, typer.Option(help="In request mode: where in the trace to begin, such as 7d.")] = "0",
     length: Annotated[str | None, typer.Option("--for", help="In request mode: how much of the trace, such as 6h; default: all.")] = None,
-    price: Annotated[float, typer.Option(help=f"Dollars of a replica for an hour; default: {PRICED.id}.")] = PRICED.cents_per_minute * 0.6,
+    price: Annotated[float, typer.Option(help=f"Dollars of a replica for an hour; default: that of {PRICED.id}.")] = DOLLARS,
     tune: Annotated[bool, typer.Option("--tune", help="Show each baseline with the best target in hindsight, too.")] = False,
     native: Annotated[Native, typer.Option(help="What is between scaler's bounds.")] = "pinned",
     burst_replicas: Annotated[int, typer.Option(help="How far above its own count scaler's upper bound is.")] = 0,
