@@ -39,7 +39,7 @@ WARM_UP_TEXT = f"{WARM_UP['fluid']}, in request mode {WARM_UP['requests']}"
 
 def backtest(
     trace: Annotated[
-        list[Path], typer.Argument(metavar="TRACE...", help="CSV files: t_seconds,requests,input_tokens,output_tokens (.gz or not).")
+        list[Path], typer.Argument(metavar="TRACE", help="CSV files: t_seconds,requests,input_tokens,output_tokens (.gz or not).")
     ],
     *,
     policy: Annotated[str, typer.Option(help=f"Names between commas, or all: {', '.join(policies.NAMES)}.")] = policies.OURS,
