@@ -53,8 +53,7 @@ class Errand:
         """Ask, and act on the answer. Raises `Refusal`."""
         wish = _wish(self._head.wake)
         streamed = parse(self._body)[0].get("stream") is True
-        self._gate.path = self._head.path
-        answer = self._gate.admit(wish, len(self._body), streamed=streamed)
+        answer = self._gate.admit(wish, len(self._body), self._head.path, streamed=streamed)
         match answer:
             case Refusal():
                 raise answer

@@ -5,7 +5,7 @@ What is known of the endpoint comes with the route, swapped by whoever knows it;
 after a sleep none goes before a probe has passed; one call per sleep, however many ask.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,6 +25,7 @@ MODES: frozenset[str] = frozenset(get_args(WakeMode))
 HOLD_BOUNDS = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 450.0, 600.0, 1200.0)
 SHEDS = ("endpoint_waking", "hold_full", "hold_timeout", "saturated", "shutting_down")
 """Codes of the answers that a gate gives itself."""
+USUAL_PATH = b"/v1/chat/completions"
 PACE_WEIGHT = 0.2
 """Weight of the newest gap in the mean time between two ends on a full endpoint."""
 
@@ -84,8 +85,8 @@ class Gate:
         self.open = True
         """Whether every request may pass without a question."""
         self.call: Call | None = None
-        self.path = b"/v1/chat/completions"
-        """What was asked for last; a probe asks for the same."""
+        self.paths = deque((USUAL_PATH,))
+        """What was asked for since it slept; probes ask for the same."""
         self.route = route
         self.health = Health()
         self.proven = route.readiness is None or route.readiness.standing is Standing.READY
@@ -125,16 +126,21 @@ class Gate:
         """A probe was answered: the endpoint serves, whatever was said of it until now."""
         self.proven = True
         self._proven_at = self.meter.monotonic()
+        self.paths = deque((self.paths[0],))
         self.call = None
         self._settle()
 
     @property
     def in_doubt(self) -> bool:
         """Whether a probe is wanted: somebody waits, or the provider says that it is ready."""
-        readiness = self.route.readiness
-        if self.proven or readiness is None or not self.route.wake.probe:
+        if self.proven or not self.route.wake.probe:
             return False
-        return len(self._hold) > 0 or readiness.standing is Standing.READY
+        return len(self._hold) > 0 or self.is_said_ready
+
+    @property
+    def is_said_ready(self) -> bool:
+        """Whether the provider says that it is ready."""
+        return self.route.readiness is not None and self.route.readiness.standing is Standing.READY
 
     @property
     def capacity(self) -> float:
@@ -156,11 +162,13 @@ class Gate:
 
     # requests
 
-    def admit(self, wish: str, size: int, *, streamed: bool) -> Way | Refusal:
+    def admit(self, wish: str, size: int, path: bytes = USUAL_PATH, *, streamed: bool) -> Way | Refusal:
         """What becomes of a request of ``size`` bytes whose client has this wish, one of `MODES` or empty."""
         mode = cast("WakeMode", wish or self.route.wake.mode)
         if not self.proven:
             self._note_call()
+            if path not in self.paths:
+                self.paths.appendleft(path)
             return self._while_asleep(mode, size, streamed=streamed)
         if not self._hold and self._busy < self.capacity:
             return Way.NOW

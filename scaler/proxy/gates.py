@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from scaler.proxy.gate import Gate, GateReading
 from scaler.proxy.meter import Meter
-from scaler.proxy.probe import probe
+from scaler.proxy.probe import READ_AND_REFUSED, SUCCESS, probe
 from scaler.proxy.routes import Route, RouteTable, Standing
 from scaler.proxy.upstream import Pool
 
@@ -62,23 +62,28 @@ class Gates:
 
     def close(self) -> None:
         """Probe no more."""
-        for task in self._probing.values():
+        for task in tuple(self._probing.values()):
             task.cancel()
 
     def _doubt(self, gate: Gate) -> None:
         """Probe until the doubt is gone; one prober for a gate."""
         key = gate.route.key
         if key not in self._probing:
-            task = self._probing[key] = asyncio.get_running_loop().create_task(self._probe(gate))
-            task.add_done_callback(lambda _: self._probing.pop(key))
+            self._probing[key] = asyncio.get_running_loop().create_task(self._probe(key, gate))
 
-    async def _probe(self, gate: Gate) -> None:
-        while gate.in_doubt:
-            route, path = gate.route, gate.path
-            if await probe(self._pool, self._request_starts[path], path, route.model):
-                gate.prove()
-                return
-            await asyncio.sleep(route.wake.probe_seconds / self.speed)
+    async def _probe(self, key: str, gate: Gate) -> None:
+        """Ask for whatever clients have asked for, one after another: a chat model has no embeddings, and somebody may ask for them."""
+        try:
+            while gate.in_doubt:
+                path = gate.paths[0]
+                gate.paths.rotate(-1)
+                status = await probe(self._pool, self._request_starts[path], path, gate.route.model)
+                if status in SUCCESS or (status in READ_AND_REFUSED and gate.is_said_ready):
+                    gate.prove()
+                    return
+                await asyncio.sleep(gate.route.wake.probe_seconds / self.speed)
+        finally:
+            del self._probing[key]
 
 
 def _nearness(gate: Gate) -> Standing:

@@ -1,4 +1,8 @@
-"""Proof that an endpoint serves: one request of one token, answered with success. Nothing else is proof; "started" is not."""
+"""Proof that an endpoint serves: one request of one token, answered with success. "Started" alone is no proof.
+
+One more answer is: an endpoint that the provider says is ready, and that finds fault with the request itself, has read it. Else a model
+that does not take such a request could never be proven.
+"""
 
 import asyncio
 import json
@@ -10,6 +14,7 @@ from scaler.proxy.upstream import Pool
 DEADLINE_SECONDS = 30.0
 """Real seconds that a probe may take, connecting included."""
 SUCCESS = range(200, 300)
+READ_AND_REFUSED = frozenset({400, 422})
 
 _BODIES: dict[bytes, dict[str, Any]] = {
     b"/v1/chat/completions": {"messages": [{"role": "user", "content": "."}], "max_tokens": 1},
@@ -18,15 +23,18 @@ _BODIES: dict[bytes, dict[str, Any]] = {
 }
 
 
-async def probe(pool: Pool, start: bytes, path: bytes, model: str) -> bool:
-    """Whether ``model`` answers what clients ask for at ``path``. ``start`` is the beginning of a head for that path."""
+async def probe(pool: Pool, start: bytes, path: bytes, model: str) -> int:
+    """How ``model`` answers what clients ask for at ``path``: a status, 0 if there is no answer.
+
+    ``start`` is the beginning of a head for that path.
+    """
     body = json.dumps({"model": model} | _BODIES[path]).encode()
     head = b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (start, len(body))
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            return await _ask(pool, head, body) in SUCCESS
+            return await _ask(pool, head, body)
     except (OSError, ValueError):  # TimeoutError and ssl.SSLError are OSErrors; ValueError: a name that cannot be a host's
-        return False
+        return 0
 
 
 async def _ask(pool: Pool, head: bytes, body: bytes) -> int:

@@ -10,7 +10,7 @@ from scaler.proxy.routes import Route, Standing
 from scaler.settings import WakeSettings
 from tests.proxy.house import Build, House
 from tests.proxy.sleeper import EVENTS, Sleeper, ask, gate, route, stands, tell
-from tests.proxy.wire import MODEL, BrokenOffError, Client, answer, parse_head, read_chunks, until
+from tests.proxy.wire import MODEL, BrokenOffError, Client, Visit, answer, parse_head, read_chunks, until
 
 ASLEEP, WAKING, READY = Standing.ASLEEP, Standing.WAKING, Standing.READY
 
@@ -112,6 +112,32 @@ async def test_who_waits_is_let_go_when_nothing_is_known_any_longer(build: Build
     clients = await hold(house, *(ask(number) for number in range(6)))
     tell(house, route(None))
     assert {(await client.answer()).status for client in clients} == {400}  # the upstream's own word
+
+
+@pytest.mark.parametrize("said", [READY, WAKING])
+async def test_a_model_that_refuses_the_probe_itself_is_there_if_the_provider_says_so(build: Build, said: Standing) -> None:
+    house = await build(sleeper := Sleeper())  # it answers 400, as one that sleeps does
+    tell(house, asleep := route(ASLEEP))
+    (client,) = await hold(house, ask())
+    tell(house, stands(asleep, said))
+    probes = sleeper.probes
+    await until(lambda: sleeper.probes >= probes + 3 or gate(house).proven)
+    assert gate(house).proven == (said is READY)
+    client.close()
+
+
+async def test_probes_ask_for_all_that_clients_ask_for(build: Build) -> None:
+    async def chats_only(visit: Visit) -> None:
+        while True:
+            message = await visit.request()
+            await visit.send(answer() if b"chat" in message.start else answer(b"{}", b"404 Not Found"))
+
+    house = await build(chats_only)
+    tell(house, route(WAKING))
+    mistaken, client = await house.client(), await house.client()
+    await mistaken.send(ask().replace(b"/v1/chat/completions", b"/v1/embeddings"))
+    assert (await client.ask(ask())).status == 200
+    assert (await mistaken.answer()).status == 404
 
 
 async def test_the_queue_has_a_length(build: Build) -> None:
@@ -294,7 +320,7 @@ UPSTREAMS = {
 
 @pytest.mark.parametrize("what", UPSTREAMS)
 async def test_what_goes_wrong_after_a_comment_is_an_event_and_a_visible_break(build: Build, what: str) -> None:
-    async def upstream(visit) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 (a script)
+    async def upstream(visit: Visit) -> None:
         await visit.request()
         await visit.send(UPSTREAMS[what])
 
@@ -308,7 +334,7 @@ async def test_what_goes_wrong_after_a_comment_is_an_event_and_a_visible_break(b
 
 
 async def test_a_stream_that_breaks_among_its_events_is_cut_as_ever(build: Build) -> None:
-    async def upstream(visit) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 (a script)
+    async def upstream(visit: Visit) -> None:
         await visit.request()
         await visit.send(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n6\r\ndata: \r\n")
 

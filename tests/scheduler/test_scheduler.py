@@ -53,6 +53,28 @@ async def test_a_blocked_loop_is_caught_up_with_one_run() -> None:
         scheduler.stop()
 
 
+async def test_a_tick_that_is_wanted_soon_comes_at_once_or_once_more_after_the_one_under_way() -> None:
+    ticks, go = 0, asyncio.Event()
+
+    async def tick() -> None:
+        nonlocal ticks
+        ticks += 1
+        await go.wait()
+
+    scheduler = Scheduler(tick, tick_seconds=3600, overdue_ticks=3, clock=SystemClock())
+    scheduler.start()
+    await until(lambda: ticks == 1)
+    for _ in range(5):
+        scheduler.soon()
+    go.set()
+    await until(lambda: scheduler.events["completed"] == 2)
+    scheduler.soon()
+    await until(lambda: scheduler.events["completed"] == 3)
+    scheduler.stop()
+    assert ticks == 3
+    assert scheduler.events["overlap"] == 0
+
+
 async def test_the_watchdog_sees_a_tick_that_the_wall_clock_hides() -> None:
     """The wall clock is set back an hour: APScheduler would be silent for an hour, the watchdog is not."""
     ticks = 0
