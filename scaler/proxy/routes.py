@@ -76,13 +76,20 @@ class Route:
         """What one of so many proxies may do of it; counts are rounded up."""
         known = self.readiness
         readiness = None if known is None else replace(known, capacity=known.capacity / workers)
-        held = {"max_held": ceil(self.wake.max_held / workers), "max_held_bytes": ceil(self.wake.max_held_bytes / workers)}
-        wake = self.wake.model_copy(update=held)
+        wake = _share_of(self.wake, workers)
         return replace(self, max_in_flight=ceil(self.max_in_flight / workers), readiness=readiness, wake=wake)
 
     def unknown(self) -> "Route":
         """The same, without anything known of its readiness."""
         return replace(self, readiness=None)
+
+
+def _share_of(wake: WakeSettings, workers: int) -> WakeSettings:
+    counts = {"max_held": ceil(wake.max_held / workers), "max_held_bytes": ceil(wake.max_held_bytes / workers)}
+    if wake.fallback is None:
+        return wake.model_copy(update=counts)
+    limits = {name: ceil(getattr(wake.fallback, name) / workers) for name in ("requests_per_minute", "requests_per_day")}
+    return wake.model_copy(update={**counts, "fallback": wake.fallback.model_copy(update=limits)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from scaler.proxy import workers as workers_module
 from scaler.proxy.routes import Readiness, Route, RouteTable, Standing
 from scaler.proxy.workers import StaleError, Workers
-from scaler.settings import ClientKeySettings, ProxySettings
+from scaler.settings import ClientKeySettings, ProxySettings, WakeSettings
 from tests.proxy.wire import MODEL, STREAM_HEAD, Client, Script, Upstream, Visit, answer, chunk, read_message, request, until, well_behaved
 
 START_SECONDS = 30.0
@@ -249,3 +249,10 @@ def test_limits_are_shared_out() -> None:
     assert share.readiness is not None
     assert (share.max_in_flight, share.readiness.capacity, share.wake.max_held) == (3, 6.0, 500)
     assert json.dumps(CHAT.share(1).wake.model_dump()) == json.dumps(CHAT.wake.model_dump())
+
+
+def test_the_budget_of_a_fallback_is_shared_too() -> None:
+    fallback = {"fallback": {"model": "elsewhere", "requests_per_minute": 5, "requests_per_day": 1000}}
+    mine = replace(CHAT, wake=WakeSettings.model_validate(fallback)).share(2).wake.fallback
+    assert mine is not None
+    assert (mine.requests_per_minute, mine.requests_per_day) == (3, 500)
