@@ -82,8 +82,9 @@ class Errand:
             raise self._gate.shed("endpoint_waking", f"The endpoint of {self._route.key} {self._gate.plight()}, and so does its fallback.")
         model = fallback.model if other is None else other.model
         self._body = rewrite(self._body, self._route.model, model)
-        key = fallback_key(self._route.key) if other is None else other.key
-        self._go(self._host.enter(key, self._route.objective), b"x-scaler-fallback: %b\r\n" % fallback.model.encode(), waiting)
+        record = self._host.enter(fallback_key(self._route.key) if other is None else other.key, self._route.objective)
+        self._route = self._route if other is None else other
+        self._go(record, b"x-scaler-fallback: %b\r\n" % fallback.model.encode(), waiting)
 
     def _hold(self, *, keep_alive: bool) -> None:
         record = self._host.enter(self._route.key, self._route.objective)

@@ -302,7 +302,7 @@ class Gate:
         readiness, remaining = self.route.readiness, self.remaining()
         if self.proven or readiness is None:
             return "is full"
-        about = f"; it should serve within {remaining:.0f} s" if remaining else ""
+        about = f"; it should serve within {ceil(remaining)} s" if remaining else ""
         return ("sleeps and is called" if readiness.standing is Standing.ASLEEP else "is starting") + about
 
     def _left(self, outcome: str) -> None:

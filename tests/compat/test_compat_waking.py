@@ -37,6 +37,7 @@ def found(folder: Path) -> Town:
     ]
     town.stage.world_config.write_text(yaml.safe_dump(world))
     daemon = yaml.safe_load(town.stage.config.read_text())
+    daemon["endpoints"][ENDPOINT]["policy"]["cold_start_seconds"] = 330
     short = {"id": "endpoint-short", "wake": {"hold_seconds": 60, "comment_seconds": 20}}
     daemon["endpoints"][SHORT] = daemon["endpoints"][ENDPOINT] | short
     town.stage.config.write_text(yaml.safe_dump(daemon))
