@@ -24,6 +24,8 @@ RIDGE_ANSWERS = 20.0
 """Answers that the belief weighs as much as that tokens cost nothing."""
 SETTLE_SECONDS, SETTLE_SERVICES = 60.0, 2.0
 """After an overload, answers still tell of the queue for so long, and for so many service times."""
+HELD = 0.1
+"""Share of requests in flight that may be on their way through the proxy; more are held back by it."""
 ROUNDING = 1e-9
 """Of floating point, forgiven at the edge of an overload."""
 FAILED = 0.1
@@ -133,7 +135,7 @@ def observe(state: Demand, sample: Sample, ready: int | None, capacity: float) -
         state = replace(state, mix=state.mix.plus(left, answers, sample.input_tokens, sample.output_tokens, sample.latency_sum))
     if ready is None:
         return state
-    if sample.waiting or sample.concurrency > ready * capacity * (1 + ROUNDING):
+    if sample.waiting > HELD * sample.in_flight or sample.concurrency > ready * capacity * (1 + ROUNDING):
         settling = max(SETTLE_SECONDS, SETTLE_SERVICES * (state.service_seconds or 0.0))
         return replace(state, settled_at=sample.end + settling)
     if not answers or sample.end < state.settled_at or sum(sample.completions.values()) > (1 + FAILED) * answers:

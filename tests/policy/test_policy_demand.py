@@ -87,6 +87,11 @@ def test_answers_that_a_queue_has_delayed_teach_nothing() -> None:
     assert learn(crowded + after, known, ready=2).service_seconds == pytest.approx(5.0)
 
 
+def test_a_request_on_its_way_through_the_proxy_is_no_queue() -> None:
+    assert learn([sample(number, 40, waiting=1) for number in range(10)]).service_seconds == pytest.approx(5.0)
+    assert learn([sample(number, 40, waiting=10) for number in range(10)]).service_seconds is None
+
+
 @pytest.mark.parametrize(("per_input", "per_output"), [(0.0001, 0.02), (0.001, 0.0), (0.0, 0.05)])
 def test_rate_input_and_output_move_independently_and_each_is_priced(per_input: float, per_output: float) -> None:
     dice = random.Random(1)
