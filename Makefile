@@ -13,13 +13,14 @@ COMPILE := $(UV) pip compile --quiet $(UV_FLAGS) --universal --python-version 3.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench soak compat-table corpus-table waking-page lock clean
+.PHONY: help demo test lint bench bench-proxy soak compat-table corpus-table waking-page lock clean
 
 help:
 	@echo "make demo   see it work against a platform in a box; no account, no cost"
 	@echo "make test   everything that must hold: lint, types, layers, tests"
 	@echo "make lint   only the first three"
-	@echo "make bench  what the proxy and a backtest cost, measured"
+	@echo "make bench  what the request path costs beside nginx, and what a backtest costs"
+	@echo "make bench-proxy  what it costs beside nginx, HAProxy, Envoy, vllm-router and LiteLLM"
 	@echo "make soak   the request path under pressure, for hours (SOAK_FLAGS='--minutes 5': shorter)"
 	@echo "make compat-table   run the Together clients' commands and write docs/together-clients.md"
 	@echo "make corpus-table   ask nginx and HAProxy about the corpus and write docs/request-corpus.md"
@@ -42,8 +43,12 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev
-	$(BIN)/python tests/bench/bench_proxy.py
+	$(BIN)/python -m tests.bench.proxy.run --only nginx scaler
 	$(BIN)/python tests/bench/bench_backtest.py
+
+bench-proxy: $(VENV)/.dev
+	tests/bench/proxy/setup.sh $(PYTHON)
+	$(BIN)/python -m tests.bench.proxy.run
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.pressure.soak $(SOAK_FLAGS)
@@ -61,6 +66,9 @@ lock: $(UV)
 	$(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt >/dev/null
 	$(COMPILE) pyproject.toml --constraints requirements/dev.txt --output-file requirements/runtime.txt >/dev/null
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/build.txt >/dev/null
+	for name in envoy vllm litellm; do \
+		$(UV) pip compile --quiet $(UV_FLAGS) --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
+			--group peer-$$name --output-file requirements/peer-$$name.txt >/dev/null || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,219 @@
+"""The request path beside its peers: ``make bench-proxy``.
+
+All servers run at the same time and take turns in every round, so that whatever else this machine does hits them alike; the tables show
+medians of the rounds. Processor time is read from the servers' own clocks, so a busy machine disturbs it little; latencies it does
+disturb. Nothing here fails on a figure.
+"""
+
+import argparse
+import contextlib
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.proxy import peers
+from tests.bench.proxy.peers import Server, Site
+
+Start = Callable[[Site], AbstractContextManager[Server]]
+SERVERS: dict[str, Start] = {
+    "nginx": peers.nginx,
+    "HAProxy": peers.haproxy,
+    "Envoy": peers.envoy,
+    "Envoy, equal telemetry": lambda site: peers.envoy(site, telemetry=True),
+    "vllm-router": peers.vllm_router,
+    "LiteLLM": peers.litellm,
+    "scaler": peers.scaler,
+}
+TLS_SERVERS: dict[str, Start] = {
+    "nginx": lambda site: peers.nginx(site, tls=True),
+    "HAProxy": lambda site: peers.haproxy(site, tls=True),
+    "Envoy": lambda site: peers.envoy(site, tls=True),
+    "scaler": lambda site: peers.scaler(site, tls=True),
+}
+WORKERS: dict[str, Start] = {"scaler": peers.scaler, "scaler, 2 workers": lambda site: peers.scaler(site, workers=2)}
+HELD_STREAMS = 200
+OURS = "scaler"
+
+Figures = dict[str, float]
+"""Of one server in one round, by the column's name."""
+DIRECT = "no proxy"
+
+
+@dataclass(frozen=True)
+class Load:
+    """One load and what it cost."""
+
+    cpu_seconds: float
+    count: int
+    seconds: float
+    p50: float
+    p99: float
+
+
+def drive(server: Server, load: str, count: int) -> Load:
+    """Run a load against a server."""
+    before = server.cpu_seconds()
+    command = (sys.executable, "-m", "tests.bench.proxy.traffic", load, str(server.port), str(count))
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, timeout=120, cwd=peers.ROOT)
+    told = json.loads(done.stdout)
+    return Load(server.cpu_seconds() - before, told["count"], told["seconds"], *told["latencies"])
+
+
+def measure(server: Server) -> Figures:
+    """All loads of one round."""
+    figures: Figures = {}
+    for connections in (1, 32, 128):
+        load = drive(server, "requests", connections)
+        figures[f"CPU-s / 1k, c = {connections}"] = 1000 * load.cpu_seconds / load.count
+        if connections == 1:
+            figures["p50 ms"], figures["p99 ms"] = load.p50, load.p99
+        figures[f"requests/s, c = {connections}"] = load.count / load.seconds
+    paced = drive(server, "paced", server.streams)
+    figures["µs / paced chunk"] = 1e6 * paced.cpu_seconds / paced.count
+    figures["TTFT p50 ms"] = paced.p50
+    burst = drive(server, "burst", min(8, server.streams))
+    figures["µs / chunk in bursts"] = 1e6 * burst.cpu_seconds / burst.count
+    return figures
+
+
+def measure_tls(server: Server) -> Figures:
+    """The loads that upstream TLS makes dearer."""
+    load, paced = drive(server, "requests", 32), drive(server, "paced", server.streams)
+    return {"CPU-s / 1k, c = 32": 1000 * load.cpu_seconds / load.count, "µs / paced chunk": 1e6 * paced.cpu_seconds / paced.count}
+
+
+def measure_workers(server: Server) -> Figures:
+    """How much passes, and how much of two cores that takes."""
+    load = drive(server, "requests", 128)
+    return {"requests/s, c = 128": load.count / load.seconds, "cores": load.cpu_seconds / load.seconds}
+
+
+def memory_of_streams(server: Server) -> float:
+    """KiB for each stream in flight, in the server's memory."""
+    before = server.memory_mb()
+    with peers.process(sys.executable, "-m", "tests.bench.proxy.traffic", "hold", str(server.port), str(HELD_STREAMS)) as clients:
+        streams: int = json.loads(peers.first_line(clients))["streams"]
+        return 1024 * (server.memory_mb() - before) / max(1, streams)
+
+
+def begin(stack: ExitStack, starts: dict[str, Start], site: Site, console: Console) -> list[Server]:
+    """Those that can be had."""
+    running = []
+    for name, start in starts.items():
+        try:
+            running.append(stack.enter_context(start(site)))
+        except (LookupError, RuntimeError) as error:
+            console.print(f"Without {name}: {error}.")
+    return running
+
+
+def rounds(servers: list[Server], count: int, take: Callable[[Server], Figures], console: Console) -> dict[str, Figures]:
+    """Medians; the servers take turns, and every second round they do so backwards."""
+    found: dict[str, dict[str, list[float]]] = {server.name: defaultdict(list) for server in servers}
+    for number in range(count):
+        for server in servers if number % 2 == 0 else reversed(servers):
+            try:
+                figures = take(server)
+            except (subprocess.SubprocessError, OSError) as error:
+                console.print(f"{server.name} failed in round {number + 1}: {error}")
+                continue
+            for column, value in figures.items():
+                found[server.name][column].append(value)
+    return {name: {column: statistics.median(values) for column, values in columns.items()} for name, columns in found.items() if columns}
+
+
+def table(title: str, found: dict[str, Figures], columns: list[str], digits: dict[str, int]) -> Table:
+    """The figures, and below them scaler's in relation to each of the others'."""
+    grid = Table("", *columns, title=title)
+    for name, figures in found.items():
+        grid.add_row(name, *(f"{figures[column]:.{digits.get(column, 2)}f}" if column in figures else "" for column in columns))
+    grid.add_section()
+    ours = found.get(OURS, {})
+    for name, figures in found.items():
+        if name in (OURS, DIRECT):
+            continue
+        ratios = [f"{ours[c] / figures[c]:.4g}" if c in ours and figures.get(c, 0) > 0 and "added" not in c else "" for c in columns]
+        grid.add_row(f"{OURS} / {name}", *ratios)
+    return grid
+
+
+def added(found: dict[str, Figures]) -> None:
+    """What a server adds to the latencies of the way without it."""
+    direct = found[DIRECT]
+    for name, figures in found.items():
+        for column in ("p50 ms", "p99 ms", "TTFT p50 ms"):
+            if name != DIRECT and column in figures:
+                figures[f"added {column}"] = figures[column] - direct[column]
+
+
+@contextlib.contextmanager
+def site() -> Iterator[tuple[Site, Server]]:
+    """A folder, a certificate, and the stub."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        certificate, key = folder / "stub.pem", folder / "stub.key"
+        subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+        made = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+        subprocess.run((*made, *subject, "-out", str(certificate), "-keyout", str(key)), check=True, capture_output=True)
+        with peers.process(sys.executable, "-m", "tests.bench.proxy.traffic", "stub", str(certificate), str(key)) as child:
+            http, https = map(int, peers.first_line(child).split())
+            yield Site(folder, http, https, certificate), Server(DIRECT, http, child.pid)
+
+
+def machine() -> str:
+    """What the figures belong to."""
+    models = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    build = "optimized" if "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "") else "not profile-guided"
+    python = f"Python {platform.python_version()} ({build} build)"
+    return f"{datetime.now(UTC):%Y-%m-%d}, {len(models)} x {models[0] if models else platform.machine()}, {python}"
+
+
+def main(count: int, only: list[str]) -> None:
+    """Measure and report."""
+    console = Console(width=200 if not sys.stdout.isatty() else None)
+    chosen = {name: start for name, start in SERVERS.items() if not only or name in only}
+    tls = {name: start for name, start in TLS_SERVERS.items() if not only or name in only}
+    with site() as (here, stub):
+        with ExitStack() as stack:
+            servers = begin(stack, chosen, here, console)
+            at_rest = {server.name: server.memory_mb() for server in servers}
+            found = rounds([stub, *servers], count, measure, console)
+            added(found)
+            for server in servers:
+                if server.name in found:
+                    found[server.name] |= {"MB at rest": at_rest[server.name], "KiB / stream": memory_of_streams(server)}
+        for column in [column for column in found[DIRECT] if column.startswith(("CPU", "µs"))]:
+            del found[DIRECT][column]
+        with ExitStack() as stack:
+            over_tls = rounds(begin(stack, tls, here, console), count, measure_tls, console)
+        with ExitStack() as stack:
+            spread = rounds(begin(stack, WORKERS, here, console), count, measure_workers, console)
+    console.print(f"{machine()}; medians of {count} rounds")
+    cost = [*(f"CPU-s / 1k, c = {c}" for c in (1, 32, 128)), "µs / paced chunk", "µs / chunk in bursts", "MB at rest", "KiB / stream"]
+    digits = {column: 4 for column in cost if "CPU" in column} | {"requests/s, c = 32": 0, "requests/s, c = 128": 0}
+    console.print(table("What it costs", found, cost, digits))
+    speed = ["added p50 ms", "added p99 ms", "added TTFT p50 ms", "requests/s, c = 32", "requests/s, c = 128"]
+    console.print(table("What it adds (c = 1; TTFT with paced streams), and how much passes", found, speed, digits))
+    console.print(table("With upstream TLS", over_tls, ["CPU-s / 1k, c = 32", "µs / paced chunk"], digits))
+    console.print(table("Workers, on a machine that also runs both ends", spread, ["requests/s, c = 128", "cores"], digits))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="bench-proxy", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="*", default=[], choices=list(SERVERS), help="these servers alone")
+    options = parser.parse_args()
+    main(options.rounds, options.only)
