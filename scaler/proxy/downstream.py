@@ -179,7 +179,8 @@ class ClientConnection(asyncio.Protocol):
                 data = self._read_head(data) if self._request is None else self._read_body(self._request, data)
         except Refusal as refusal:
             self._turn_away(refusal)
-        self._next()
+        if self._queue or self._current is None or self._reading is not Phase.IDLE:
+            self._next()
 
     def eof_received(self) -> None:
         """The client will say no more. Most that do this are gone, and an answer nobody reads costs money: it counts as gone."""
@@ -340,7 +341,13 @@ class ClientConnection(asyncio.Protocol):
             self._bodiless = raw.startswith(b"HEAD ")
             raise
         if len(rest) >= length and not head.chunked:
-            self._count(length)
+            self._context.buffered += length
+            self._buffered += length
+            if len(rest) == length and self._current is None and not self._queue and not self.writing_paused:  # as it is mostly
+                self._reading = Phase.IDLE
+                self._deaf = not head.keep_alive
+                self._answer(head, rest, account)
+                return b""
             self._completed(Request(head, rest[:length], account))
             return rest[length:]
         self._reading = Phase.BODY
@@ -476,16 +483,16 @@ class ClientConnection(asyncio.Protocol):
             if isinstance(request, Refusal):
                 self._dismiss(request)
             else:
-                self._answer(request)
+                self._answer(request.head, request.body, request.account)
         if self._phase is Phase.CLOSING:
             return
         phase = self._reading if self._current is None and not self.writing_paused else Phase.ANSWER
         if phase is not self._phase:
             self._wait(phase)
 
-    def _answer(self, request: Request) -> None:
+    def _answer(self, head: RequestHead, body: Whole, account: Account | None) -> None:
         """Answer from here, or begin an exchange."""
-        head, context = request.head, self._context
+        context = self._context
         self._current = head
         self._phase = Phase.ANSWER
         if head.path == MODELS:
@@ -494,11 +501,16 @@ class ClientConnection(asyncio.Protocol):
             self._recount()
             return
         meter = context.meter.other
+        length = len(body)
         try:
-            self._guest = request.account
-            if request.account is not None:
-                request.account.spend()
-            body, route = _routed(request.body, context)
+            self._guest = account
+            if account is not None:
+                account.spend()
+            name = asked(body)
+            route = context.routes.by_name.get(name) or context.gates.choose(context.routes, name)
+            if route is None:
+                raise _nowhere(name)
+            body = rewrite(body, name, route.model)
             gate = context.gates.by_key[route.key]
             meter = gate.meter
             if meter.in_flight >= route.max_in_flight:
@@ -506,15 +518,15 @@ class ClientConnection(asyncio.Protocol):
             if head.wake or not gate.open:
                 Errand(self, head, body, route, gates=context.gates, routes=context.routes).run()
             else:
-                if request.account is not None:
-                    request.account.enter()
-                record = meter.enter(route.objective, request.account)
+                if account is not None:
+                    account.enter()
+                record = meter.enter(route.objective, account)
                 retries = context.retries[route.key] if route.retry_stale else None
                 self.send(Exchange(self, context.pool, record, head.http11, context.limits.silence, retries), head.lines, body)
         except Refusal as refusal:
             meter.answered(refusal.status)
             self._say(refusal.status, refusal.lines(), refusal.body())
-        if self._exchange is None or self._sending != len(request.body):
+        if self._exchange is None or self._sending != length:
             self._recount()
 
     def _say(self, status: int, lines: bytes, body: bytes) -> None:
@@ -571,12 +583,5 @@ def _check_operation(head: RequestHead) -> None:
         raise Refusal("method_not_allowed", f"Not allowed here: {method}.", allow=", ".join(methods))
 
 
-def _routed(body: Whole, context: Context) -> tuple[Whole, Route]:
-    """The body as it goes upstream, and the route it takes; raises `Refusal`."""
-    name = asked(body)
-    route = context.routes.by_name.get(name)
-    if route is None:
-        route = context.gates.choose(context.routes, name)
-    if route is None:
-        raise Refusal("model_not_found", f"There is no model {name[:200]!r} here.", param="model")
-    return rewrite(body, name, route.model), route
+def _nowhere(name: str) -> Refusal:
+    return Refusal("model_not_found", f"There is no model {name[:200]!r} here.", param="model")

@@ -118,7 +118,10 @@ class Exchange:
         if upstream is None:
             self._connecting = asyncio.get_running_loop().create_task(self._connect(head, body))
             return False
-        self._send(upstream, head, body)
+        self._upstream = upstream
+        self._client.deadline = monotonic() + self._silence_seconds
+        self._record.sent()
+        upstream.send(self, head, body)
         return True
 
     # from the client's side

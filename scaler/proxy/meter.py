@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from scaler.proxy.routes import NO_OBJECTIVE, Objective
-from scaler.proxy.usage import NO_USAGE, Usage, UsageTap
+from scaler.proxy.usage import BUFFER_PIECES, NO_USAGE, SMALL_BYTES, Usage, UsageTap
 
 OTHER = "other"
 """Key of what the proxy answered without a route: unknown models and paths, requests that are not HTTP, the list of models."""
@@ -252,9 +252,14 @@ class InFlight:
             if self._streamed:
                 self._route.first_byte(self._first - self._entered)
                 self._route.ttft_held += self._held
-        if self._tap is not None:
+        tap = self._tap
+        if tap is None:
+            return
+        if len(data) <= SMALL_BYTES and len(tap.pieces) < BUFFER_PIECES:
+            tap.pieces.append(data)  # an event of a stream
+        else:
             try:
-                self._tap.feed(data)
+                tap.feed(data)
             except Exception:  # noqa: BLE001 (measuring must never disturb the stream; the fault is counted)
                 self._drop_tap()
 
@@ -271,25 +276,22 @@ class InFlight:
         self._open = False
         if self._seat is not None:
             self._seat.leave()
-        if self._waiting:
-            self.sent()
         route = self._route
+        if self._waiting:
+            route.waiting -= 1
         now = route.monotonic()
-        usage = self._usage(self._tap) if self._tap is not None else NO_USAGE
+        usage = NO_USAGE
+        if self._tap is not None:
+            try:
+                usage = self._tap.usage()
+            except Exception:  # noqa: BLE001 (as in body)
+                self._drop_tap()
         if outcome == "2xx":
             latency = now - self._entered
             tpot = self._tpot(usage.output_tokens) if self._streamed else None
             route.latency_held += self._held
             route.served(latency, tpot, slow=self._objective is not NO_OBJECTIVE and self._slow(latency))
         route.leave(now, outcome, usage)
-
-    def _usage(self, tap: UsageTap) -> Usage:
-        """Tokens, as far as they can be known."""
-        try:
-            return tap.usage()
-        except Exception:  # noqa: BLE001 (as in body)
-            self._drop_tap()
-            return NO_USAGE
 
     def _drop_tap(self) -> None:
         self._tap = None

@@ -8,16 +8,16 @@ import re
 from typing import NamedTuple
 
 TAIL_BYTES = 4096
-BUFFER_BYTES = 4 * TAIL_BYTES
-BUFFER_PIECES = 128
-"""What passed by is looked at in batches of this size, or of so many pieces."""
+SMALL_BYTES = 512
+BUFFER_PIECES = 32
+"""What passed by is looked at in batches of so many pieces, or when one is larger than this; so 20 KiB are held at most."""
 
 _USAGE = re.compile(
     rb'"usage"\s*:\s*\{(?:\s*"prompt_tokens"\s*:\s*(\d{1,12})\s*,(?:\s*"total_tokens"\s*:\s*\d{1,12}\s*,)?\s*"completion_tokens"\s*:\s*(\d{1,12}))?'
 )
 """With both figures where they stand first, as they mostly do."""
 _INPUT, _OUTPUT = (re.compile(rb'"%b"\s*:\s*(\d{1,12})' % name) for name in (b"prompt_tokens", b"completion_tokens"))
-_TEXTS = (b'content":"', b'content": "', b'text":"', b'text": "')
+_TEXTS = (b'content":', b'text":')
 """How a field of text begins, ``reasoning_content`` among them."""
 
 
@@ -34,25 +34,24 @@ NO_USAGE = Usage()
 class UsageTap:
     """Sees the bytes of one answer."""
 
-    __slots__ = ("_events", "_pieces", "_size", "_streamed")
+    __slots__ = ("_events", "_streamed", "pieces")
 
     def __init__(self, *, streamed: bool) -> None:
         """``streamed``: the answer is server-sent events."""
         self._streamed = streamed
-        self._pieces: list[bytes] = []  # what passed by lately, joined when it is looked at
-        self._size = 0
+        self.pieces: list[bytes] = []
+        """What passed by lately. Up to `BUFFER_PIECES` of up to `SMALL_BYTES` may be put here directly."""
         self._events = 0
 
     def feed(self, data: bytes) -> None:
         """Bytes passed by."""
-        self._pieces.append(data)
-        self._size += len(data)
-        if self._size > BUFFER_BYTES or len(self._pieces) > BUFFER_PIECES:
+        self.pieces.append(data)
+        if len(data) > SMALL_BYTES or len(self.pieces) > BUFFER_PIECES:
             self._trim()
 
     def usage(self) -> Usage:
         """What the answer's last ``usage`` says; without one, a stream's events that carried text count as output tokens."""
-        tail = b"".join(self._pieces)
+        tail = b"".join(self.pieces)
         at = len(tail)
         while (at := tail.rfind(b'"usage"', 0, at)) >= 0:
             found = _USAGE.match(tail, at)
@@ -64,17 +63,25 @@ class UsageTap:
 
     def _trim(self) -> None:
         """Forget all but the tail, cut between events where that can be."""
-        tail = b"".join(self._pieces)
+        tail = b"".join(self.pieces)
         cut = max(0, tail.rfind(b"\n", 0, -TAIL_BYTES) + 1 or len(tail) - TAIL_BYTES)
         if self._streamed:
             self._events += _texts(tail[:cut])
-        self._pieces = [tail[cut:]]
-        self._size = len(tail) - cut
+        self.pieces = [tail[cut:]]
 
 
 def _texts(events: bytes) -> int:
     """Fields that carry text, and not an empty one."""
-    return sum(events.count(text) - events.count(text + b'"') for text in _TEXTS)
+    count = 0
+    for name in _TEXTS:
+        fields = events.count(name)
+        for text in (name + b'"', name + b' "') if fields else ():
+            found = events.count(text)
+            count += found - events.count(text + b'"') if found else 0
+            fields -= found
+            if not fields:
+                break
+    return count
 
 
 def _tokens(found: re.Match[bytes] | None) -> int:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scaler.clock import VirtualClock
 from scaler.proxy.meter import OUTCOMES, TTFT_BOUNDS, Meter
 from scaler.proxy.routes import Objective
-from scaler.proxy.usage import BUFFER_BYTES, Usage, UsageTap
+from scaler.proxy.usage import BUFFER_PIECES, SMALL_BYTES, TAIL_BYTES, Usage, UsageTap
 
 
 def test_concurrency_is_integrated_exactly_up_to_the_reading() -> None:
@@ -80,7 +80,7 @@ def test_a_histogram_puts_each_figure_where_it_belongs(seconds: list[float]) -> 
         began = clock.monotonic()
         clock.advance(span)
         taken.append(clock.monotonic() - began)
-        flight.body(b"x")
+        flight.body(b"x" * 1000)
         flight.finish("2xx")
     reading = route.read().ttft
     assert reading.bounds == TTFT_BOUNDS
@@ -113,7 +113,7 @@ def test_a_fault_in_looking_at_an_answer_is_counted_and_goes_no_further(monkeypa
     flight = meter.route("chat").enter(Objective())
     flight.head(200, streamed=True, readable=True)
     for _ in range(3):
-        flight.body(b"x")
+        flight.body(b"x" * 1000)
     flight.finish("2xx")
     assert meter.tap_errors == 1
     monkeypatch.setattr(UsageTap, "usage", explode)
@@ -130,7 +130,7 @@ def usage_of(data: bytes, pieces: int, *, streamed: bool = True) -> Usage:
     places = sorted(dice.randrange(len(data) + 1) for _ in range(pieces - 1))
     for start, end in zip([0, *places], [*places, len(data)], strict=True):
         tap.feed(data[start:end])
-        assert sum(map(len, tap._pieces)) <= BUFFER_BYTES
+        assert sum(map(len, tap.pieces)) <= TAIL_BYTES + BUFFER_PIECES * SMALL_BYTES
     return tap.usage()
 
 
