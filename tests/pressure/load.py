@@ -169,12 +169,12 @@ class Trickle:
     """By the other side."""
 
     async def run(self, port: int, count: int, *, body: bool, pause: float, seconds: float) -> None:
-        """All at once, until each is closed or the time is over."""
+        """A thousand more a second, until each is closed or the time is over."""
+        began = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for number in range(count):
                 group.create_task(self._one(port, body=body, pause=pause, until=time.monotonic() + seconds))
-                if number % 100 == 0:
-                    await asyncio.sleep(0.01)
+                await asyncio.sleep(max(0.0, began + number / 1000 - time.monotonic()))
 
     async def _one(self, port: int, *, body: bool, pause: float, until: float) -> None:
         whole = request()

@@ -87,11 +87,25 @@ async def traffic(port: int, seconds: float, dice: random.Random) -> Results:
     return results
 
 
-async def watch(proxy: Stand, every: float) -> AsyncIterator[tuple[float, Figures]]:
-    """Its figures now and then, until nobody wants more."""
-    while True:
-        yield time.monotonic(), await proxy.figures()
-        await asyncio.sleep(every)
+@asynccontextmanager
+async def watched(proxy: Stand, every: float) -> AsyncIterator[list[tuple[float, Figures]]]:
+    """Its figures now and then, each with its second, for as long as something else goes on."""
+    seen: list[tuple[float, Figures]] = []
+    over = asyncio.Event()
+
+    async def look() -> None:
+        began = time.monotonic()
+        while not over.is_set():
+            seen.append((time.monotonic() - began, await proxy.figures()))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), every)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield seen
+    finally:
+        over.set()
+        await looking
 
 
 async def leaks(minutes: float) -> list[Line]:
@@ -102,20 +116,13 @@ async def leaks(minutes: float) -> list[Line]:
         await traffic(proxy.port, 5, dice)
         await asyncio.sleep(1)
         before = await proxy.settled()
-        began, seen = time.monotonic(), []
-
-        async def look() -> None:
-            async for at, figures in watch(proxy, max(1.0, seconds / 720)):
-                seen.append((at - began, figures.rss_bytes))
-
-        looking = asyncio.create_task(look())
-        results = await traffic(proxy.port, seconds, dice)
-        looking.cancel()
+        async with watched(proxy, max(1.0, seconds / 720)) as seen:
+            results = await traffic(proxy.port, seconds, dice)
         upstream.visits = [visit for visit in upstream.visits if not visit.closed.is_set()]
         await asyncio.sleep(min(35.0, seconds / 4 + 31))  # idle upstream connections are kept for 30 s
         after = await proxy.settled()
     warm = min(1200.0, seconds / 3)
-    hours, bytes_ = np.array([(at / 3600, rss) for at, rss in seen if at > warm]).T
+    hours, bytes_ = np.array([(at / 3600, figures.rss_bytes) for at, figures in seen if at > warm]).T
     slope = float(np.polyfit(hours, bytes_, 1)[0])
     failed = after.failures["chat"]
     assert failed["broken"] > 0, "nothing went wrong, so nothing was tried"
@@ -156,31 +163,22 @@ async def crowded(kind: str, port: int, count: int) -> AsyncIterator[asyncio.sub
 
 
 async def trickling(kind: str, count: int = 10_000) -> list[Line]:
-    """Sockets that send a byte every two seconds of a head, or of a body."""
+    """Sockets, a thousand more a second, that send a byte every two seconds of a head, or of a body."""
     settings = dict.fromkeys(("max_connections", "max_connections_per_address"), 20_000.0)
     async with serving(by_name) as upstream, stand(Plan(upstream.url, settings)) as proxy:
         idle = await steady(proxy.port, RATE, 10)
-        most = {"connections": 0.0, "turn": 0.0}
-        await proxy.figures()
-        async with crowded(kind, proxy.port, count) as process:
-            watching = asyncio.create_task(_extremes(proxy, most))
+        async with crowded(kind, proxy.port, count) as process, watched(proxy, 0.5) as seen:
             during = await steady(proxy.port, RATE, 20)
             out, _ = await process.communicate()
-            watching.cancel()
+    turn = max(figures.longest_turn for _, figures in seen[1:])
+    most = max(figures.connections for _, figures in seen)
     return [
         Line(f"trickling {kind}: good traffic served", 100 * during.success, 99.9, "%", least=True),
         Line(f"trickling {kind}: its p99 against idle", during.p(0.99) / idle.p(0.99), 2.0, "x"),
-        Line(f"trickling {kind}: longest turn of the loop", 1000 * most["turn"], 50, "ms of processor time"),
+        Line(f"trickling {kind}: longest turn of the loop", 1000 * turn, 50, "ms of processor time"),
         Line(f"trickling {kind}: closed at their deadline", int(out), count, "", least=True),
-        Line(f"trickling {kind}: connected at once", most["connections"], count / 2, "", least=True),
+        Line(f"trickling {kind}: connected at once", most, count / 2, "", least=True),
     ]
-
-
-async def _extremes(proxy: Stand, most: dict[str, float]) -> None:
-    """Keep the highest that was seen."""
-    async for _, figures in watch(proxy, 0.5):
-        most["connections"] = max(most["connections"], figures.connections)
-        most["turn"] = max(most["turn"], figures.longest_turn)
 
 
 async def slow_readers(count: int = 500, seconds: float = 60) -> list[Line]:
@@ -190,6 +188,7 @@ async def slow_readers(count: int = 500, seconds: float = 60) -> list[Line]:
         before = await proxy.figures()
         reading = [asyncio.create_task(read_slowly(proxy.port, bytes_per_second=1024, seconds=seconds)) for _ in range(count)]
         await asyncio.sleep(seconds / 2)
+        await proxy.figures()
         during = await steady(proxy.port, RATE, seconds / 2 - 5)
         after = await proxy.figures()
         await asyncio.gather(*reading)
