@@ -76,6 +76,8 @@ class Worker:
         self._spawn(self._drain(self._drain_seconds, idle=True))
 
     def _call(self, key: str) -> None:
+        """The figures first: whoever hears of the call looks at once at how many there are."""
+        self._report()
         self._link.send(Called(key))
 
     def _report(self) -> None:

@@ -89,7 +89,14 @@ async def test_workers_share_the_work_and_count_together(make: Make) -> None:
 
 
 async def test_a_table_and_keys_reach_every_worker_and_calls_come_back(make: Make) -> None:
-    calls: list[str] = []
+    known: list[int] = []
+
+    class Calls(list[str]):
+        def append(self, key: str) -> None:
+            super().append(key)
+            known.append(all_workers.calls(key, 60.0))
+
+    calls = Calls()
     all_workers, _ = await make(calls=calls)
     asleep = Readiness(Standing.ASLEEP, at=0.0, capacity=8.0)
     sleeping = replace(CHAT, key="b", model="x/b", names=frozenset(), wake=CHAT.wake.model_copy(update={"mode": "fail"}), readiness=asleep)
@@ -102,6 +109,7 @@ async def test_a_table_and_keys_reach_every_worker_and_calls_come_back(make: Mak
     while not await refused():
         await asyncio.sleep(0.01)
     await until(lambda: set(calls) == {"b"} and all_workers.calls("b", 60.0) >= 8)
+    assert min(known) >= 1  # whoever is called finds somebody calling
     assert all_workers.gates["b"].standing is Standing.ASLEEP
     assert all_workers.gates["b"].capacity == 8.0
     all_workers.set_keys({"team": ClientKeySettings(sha256=sha256(b"sk-team").hexdigest())})
