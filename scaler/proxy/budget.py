@@ -1,6 +1,6 @@
 """How many requests may go elsewhere: so many a minute, so many a day."""
 
-from scaler.settings import FallbackSettings
+from scaler.proxy_settings import FallbackSettings
 
 MINUTE, DAY = 60.0, 86_400.0
 

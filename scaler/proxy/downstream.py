@@ -28,7 +28,7 @@ from scaler.proxy.model_field import asked, rewrite
 from scaler.proxy.routes import Objective, Route, RouteTable
 from scaler.proxy.upstream import Pool
 from scaler.proxy.waiting import Waiting
-from scaler.settings import ProxySettings
+from scaler.proxy_settings import ProxySettings
 
 OPERATIONS = {b"/v1/" + name: "/" + name.decode() for name in (b"chat/completions", b"completions", b"embeddings")}
 """What is passed on: the client's path, and the path under the upstream's base."""

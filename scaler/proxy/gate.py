@@ -19,7 +19,7 @@ from scaler.proxy.health import Health
 from scaler.proxy.hold import Held, Hold
 from scaler.proxy.meter import Histogram, HistogramReading, RouteMeter
 from scaler.proxy.routes import Route, Standing
-from scaler.settings import WakeMode
+from scaler.proxy_settings import WakeMode
 
 MODES: frozenset[str] = frozenset(get_args(WakeMode))
 HOLD_BOUNDS = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 450.0, 600.0, 1200.0)

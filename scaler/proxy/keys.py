@@ -11,7 +11,7 @@ from math import ceil, inf
 from time import monotonic
 
 from scaler.proxy.errors import Refusal
-from scaler.settings import ClientKeySettings
+from scaler.proxy_settings import ClientKeySettings
 
 
 class Account:

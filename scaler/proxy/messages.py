@@ -11,7 +11,7 @@ from pydantic import BaseModel, SecretStr
 from scaler.proxy.gate import GateReading
 from scaler.proxy.meter import Reading
 from scaler.proxy.routes import Route
-from scaler.settings import ClientKeySettings, ProxySettings
+from scaler.proxy_settings import ClientKeySettings, ProxySettings
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _LENGTH_BYTES = 4

@@ -6,7 +6,7 @@ from enum import IntEnum
 from math import ceil
 from types import MappingProxyType
 
-from scaler.settings import WakeSettings
+from scaler.proxy_settings import WakeSettings
 
 MAX_IN_FLIGHT = 1024
 """Requests that an endpoint may have at once where nobody says otherwise."""

@@ -17,7 +17,7 @@ from scaler.proxy.keys import Account, KeyRing
 from scaler.proxy.meter import Meter
 from scaler.proxy.routes import RouteTable
 from scaler.proxy.upstream import Origin, Pool
-from scaler.settings import ClientKeySettings, ProxySettings, host_port
+from scaler.proxy_settings import ClientKeySettings, ProxySettings, host_port
 
 BACKLOG = 1024
 LIMITS = (

@@ -22,7 +22,7 @@ from scaler.proxy.meter import Reading
 from scaler.proxy.routes import Route, RouteTable
 from scaler.proxy.server import BACKLOG
 from scaler.proxy.totals import ended, total, total_reading
-from scaler.settings import ClientKeySettings, ProxySettings, host_port
+from scaler.proxy_settings import ClientKeySettings, ProxySettings, host_port
 
 log = structlog.get_logger(__name__)
 

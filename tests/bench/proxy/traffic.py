@@ -125,11 +125,12 @@ class Caller(asyncio.Protocol):
     """One connection of the load: sends the same request again as soon as the answer is complete."""
 
     def __init__(self, request: bytes, end: bytes, again: Callable[[], bool]) -> None:
-        """``end``: how the bytes of a whole answer end; ``again``: whether to go on after one."""
+        """``end``: what is among the last bytes of a whole answer, if it has no length; ``again``: whether to go on after one."""
         self._request = request
         self._end = end
         self._again = again
         self._tail = b""
+        self._left = 0
         self._sent_at = 0.0
         self._begun = False
         self._transport: asyncio.Transport
@@ -154,14 +155,25 @@ class Caller(asyncio.Protocol):
         if events and not self._begun:
             self._begun = True
             self.first.append(perf_counter() - self._sent_at)
-        self._tail = self._tail[-1024:] + data if len(data) < len(self._end) + 1024 else data
-        if self._end not in self._tail[-len(self._end) - 64 :]:
+        if not self._is_whole(data):
             return
         self.whole.append(perf_counter() - self._sent_at)
         if self._again():
             self.ask()
         elif not self.done.done():
             self.done.set_result(None)
+
+    def _is_whole(self, data: bytes) -> bool:
+        """Whether these were the last bytes of the answer: by its end, or by its length."""
+        if self._end:
+            self._tail = self._tail[-64:] + data
+            return self._end in self._tail[-len(self._end) - 64 :]
+        if not self._left:
+            head, _, body = data.partition(b"\r\n\r\n")
+            self._left = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]) - len(body)
+        else:
+            self._left -= len(data)
+        return not self._left
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Too early, unless it was done."""
@@ -186,7 +198,7 @@ async def call(load: str, port: int, count: int) -> None:
         left -= 1
         return not is_over if load == "requests" else load == "burst" and left >= count
 
-    end = ANSWER[-48:] if load == "requests" else b"data: [DONE]"
+    end = b"" if load == "requests" else b"data: [DONE]"
     asked = request(load, stream=load != "requests")
     callers = [(await loop.create_connection(lambda: Caller(asked, end, again), "127.0.0.1", port))[1] for _ in range(count)]
     began = loop.time()
