@@ -184,7 +184,7 @@ def test_packages_are_installed_after_an_update_and_no_service_may_start(machine
     assert steps == [
         "apt-get -qq update",
         "services held back",
-        "apt-get -qq install -y --no-install-recommends prometheus nginx-light openssl",
+        "apt-get -qq install -y --no-install-recommends prometheus nginx-light haproxy openssl",
         "services held back",
     ]
     assert not policy.exists()
@@ -213,7 +213,7 @@ def test_what_is_asked_for_by_name_is_not_optional(machine: Path) -> None:
 
 
 def test_when_all_is_there_nothing_is_done(machine: Path) -> None:
-    for name in ("prometheus", "promtool", "nginx", "openssl"):
+    for name in ("prometheus", "promtool", "nginx", "haproxy", "openssl"):
         add_tool(machine, name)
     result = setup(machine, CI="true")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
