@@ -32,6 +32,7 @@ from scaler.model import (
 from scaler.policy import Memory, step
 from scaler.policy.fleet import Fleet
 from scaler.policy.learned import Learned
+from scaler.pooled import LIVE
 from scaler.providers.base import ProviderError, Reader
 from scaler.replay import CHECKPOINT_SECONDS, checkpoint
 from scaler.sampling import Source
@@ -108,7 +109,7 @@ class Controller:
         started = self._clock.monotonic()
         inputs = await self._see()
         settings, before = self.settings, await self._recall()
-        decision, self._memory = step(self.key, settings, inputs, before)
+        decision, self._memory = await asyncio.to_thread(step, self.key, settings, inputs, before, LIVE)  # a fit takes a while
         journal_error = await self._record(decision, inputs, settings, before) or await self._charge(inputs.endpoint)
         result = await self._act(decision, inputs.endpoint)
         await self._knowledge.keep(self._memory.learned, inputs.now)

@@ -299,6 +299,7 @@ class ReasonCode(StrEnum):
 
     STEADY = "steady"
     TRAFFIC_UP = "traffic_up"
+    FORECAST = "forecast"
     BURST = "burst"
     SPIKE = "spike"
     TRAFFIC_DOWN = "traffic_down"

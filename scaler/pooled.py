@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from scaler.policy.forecast import Network
+from scaler.policy.outlook import Forecaster
 
 FILE = Path(__file__).parent / "pooled.npz"
 
@@ -36,3 +37,7 @@ def write(network: Network, path: Path) -> None:
         arrays |= {f"weights_{number}": weights, f"offsets_{number}": offsets}
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
+
+
+LIVE = Forecaster(shipped)
+"""Forecasts as the daemon makes them; the weights are read when they are first needed."""

@@ -11,8 +11,10 @@ import numpy as np
 
 from scaler.backtest.demand import STEP_SECONDS, Demand, Traffic
 from scaler.backtest.fluid import ON_TIME_SECONDS, Rules, Seen
+from scaler.backtest.planned import Foreseen
 from scaler.model import Bounds, Endpoint, EndpointState, Inputs, Known, Observation, Sample, Unknown
 from scaler.policy import Memory, step
+from scaler.pooled import shipped
 from scaler.settings import DEFAULT_CONCURRENCY, EndpointSettings, NativeAutoscalerSettings, PolicySettings, ReplicaSettings
 from scaler.world.autoscaler import NativeAutoscaler, Scaling
 
@@ -45,6 +47,7 @@ class Live:
         self._origin = traffic.origin
         self._tells = native != "v1"
         self._between = None if native == "pinned" else Between(NativeAutoscalerSettings())
+        self._foresight = Foreseen(traffic.demand, settings.policy.cold_start_seconds, shipped())
         self._memory = Memory()
         self._bounds = Bounds(settings.min_replicas, settings.min_replicas)
 
@@ -54,7 +57,8 @@ class Live:
         endpoint = Known(self._endpoint(seen), KEY, seen.now)
         if sample is None:
             return seen.ready + seen.starting
-        decision, self._memory = step(KEY, self._settings, Inputs(sample, endpoint, seen.now, self._origin + seen.now), self._memory)
+        inputs = Inputs(sample, endpoint, seen.now, self._origin + seen.now)
+        decision, self._memory = step(KEY, self._settings, inputs, self._memory, self._foresight)
         if not decision.hold:
             self._bounds = decision.bounds
         if self._between is None:

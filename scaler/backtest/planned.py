@@ -4,12 +4,14 @@ Demand does not depend on what is decided, so forecasts can be computed before t
 daemon would have had on that day. The columns are those of `scaler.policy.forecast`, line for line.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from scaler.backtest.demand import STEP_SECONDS, Demand
 from scaler.backtest.fluid import Rules, Seen
+from scaler.policy.demand import Load
 from scaler.policy.forecast import Forecast, Model, Network, unfitted
 from scaler.policy.forecast.columns import Features, features
 from scaler.policy.forecast.model import FIRST_FIT_DAYS, fit, fitting, steps_of, targets
@@ -17,6 +19,7 @@ from scaler.policy.forecast.predict import forecasts
 from scaler.policy.forecast.record import DAY
 from scaler.policy.forecast.record import STEP_SECONDS as RECORD_STEP
 from scaler.policy.forecast.windows import Floats, Instants
+from scaler.policy.outlook import FIRST_STEPS, Outlook
 from scaler.policy.plan import Standing, Tuning, plan, tuning
 
 _STEPS = round(RECORD_STEP / STEP_SECONDS)
@@ -38,6 +41,21 @@ class Planned:
             return seen.ready + seen.starting
         standing = Standing(seen.concurrency, seen.ready, seen.starting, self._rules.min_replicas, self._rules.max_replicas)
         return plan(self._foreseen[step // _STEPS], standing, self._settings).wanted
+
+
+class Foreseen:
+    """Outlooks of a whole trace, made in one go; to `scaler.policy.step` they are like any other."""
+
+    def __init__(self, demand: Demand, lead_seconds: float, pooled: Network) -> None:
+        """``demand`` is looked at only as far as it has come, and the lead is taken as it is learned in the end."""
+        self._forecasts = list(foresee(record_of(demand), lead_seconds, pooled, tuning(lead_seconds)))
+
+    def look(self, before: Outlook, loads: tuple[Load, ...], *, now: float, lead_seconds: float) -> Outlook:  # noqa: ARG002 (all is known)
+        """The outlook of the step of the record that ``now`` is in."""
+        known = math.floor(now / RECORD_STEP)
+        if known == before.known or known < FIRST_STEPS:
+            return before
+        return Outlook(before.record, known, forecast=self._forecasts[known])
 
 
 def record_of(demand: Demand) -> Floats:

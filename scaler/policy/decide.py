@@ -23,11 +23,15 @@ from scaler.model import (
     Window,
 )
 from scaler.policy import spike
+from scaler.policy.ahead import follow, planned
 from scaler.policy.calendar import take_note
+from scaler.policy.course import Course, in_words, more, same, short
 from scaler.policy.fleet import RUNNING, Fleet, track
 from scaler.policy.history import History
 from scaler.policy.learned import Learned
 from scaler.policy.limits import Limits, afford, limit
+from scaler.policy.outlook import Outlook
+from scaler.policy.plan import Term
 from scaler.policy.presence import Kept, kept
 from scaler.policy.reactive import Need, measure, refuse_consolidation
 from scaler.policy.returns import WINDOW_SECONDS
@@ -54,6 +58,7 @@ class Situation:
     limits:    the bounds of this moment where they are not the settings' own; ``settings`` carry them then
     calls:     requests for which the request path calls the sleeping endpoint
     learned:   what was learned of the endpoint; ``settings`` carry its capacity and cold start
+    outlook:   what is expected of its demand
     """
 
     key: str
@@ -68,16 +73,7 @@ class Situation:
     limits: Limits | None = None
     calls: int = 0
     learned: Learned = field(default_factory=Learned)
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """The replicas to have, and the argument so far."""
-
-    replicas: int
-    reasons: tuple[Reason, ...]
-    alternatives: tuple[Alternative, ...] = ()
-    bound_by: str | None = None
+    outlook: Outlook = field(default_factory=Outlook)
 
 
 def decide(situation: Situation, before: PolicyState) -> tuple[Decision, PolicyState]:
@@ -203,24 +199,30 @@ def _decide_running(situation: Situation, endpoint: Endpoint, state: PolicyState
             situation, Course(endpoint.bounds.min_replicas, (idle,)), Power.STOP, floor_max=endpoint.bounds.max_replicas
         ), state
 
-    need = measure(history, fleet, settings.policy, now)
-    state = _remember(state, need, settings, now)
-    wanted = min(max(need.replicas, settings.min_replicas), settings.max_replicas)
-    if fleet.missing and wanted >= fleet.total:
-        course = _short(need, fleet, wanted)
-    elif wanted > fleet.total:
-        course = _up(need, fleet, settings)
-    elif wanted < fleet.total:
-        course = _down(situation, need, fleet, state)
-    else:
-        course = _stay(need, fleet, settings)
-    state = replace(state, spikes=spike.observe(state.spikes, wanted, fleet.total, now))
-    if course.replicas > max(fleet.total, settings.min_replicas) and (passing := _passing(situation, fleet, state)):
-        course = Course(fleet.total, (passing,), (Alternative(course.replicas, passing.sentence),), passing.code.value)
+    course, state = _steer(situation, fleet, state)
     course = replace(course, reasons=(*course.reasons, *_waiting(situation)))
     proven = now - history.known_since >= settings.policy.stabilization_seconds
     floor_max = 0 if proven else endpoint.bounds.max_replicas
     return _decision(situation, course, Power.KEEP, floor_max=floor_max), state
+
+
+def _steer(situation: Situation, fleet: Fleet, state: PolicyState) -> tuple[Course, PolicyState]:
+    """By forecast where there is one, by the traffic of the moment until then."""
+    history, settings, now = situation.history, situation.settings, situation.now
+    need = measure(history, fleet, settings.policy, now)
+    plan = planned(situation.outlook, history, fleet, settings, now)
+    if plan is None:
+        state = _remember(state, need, settings, now)
+        course, needed = _react(situation, need, fleet, state), need.replicas
+    else:
+        state = _remember(state, replace(need, replicas=plan.needed, burst=False), settings, now)
+        objection = _doubt(situation) or _refusal(situation, plan.wanted, settings.policy.stable_window_seconds)
+        course, needed = follow(plan, fleet, settings, objection), plan.needed
+    state = replace(state, spikes=spike.observe(state.spikes, min(needed, settings.max_replicas), fleet.total, now))
+    foreseen = plan is not None and plan.term is Term.AHEAD
+    if course.replicas > max(fleet.total, settings.min_replicas) and not foreseen and (passing := _passing(situation, fleet, state)):
+        course = Course(fleet.total, (passing,), (Alternative(course.replicas, passing.sentence),), passing.code.value)
+    return course, state
 
 
 def _passing(situation: Situation, fleet: Fleet, state: PolicyState) -> Reason | None:
@@ -310,18 +312,18 @@ def _clock(at: float) -> str:
     return f"{int(at // 3600 % 24):02}:{int(at // 60 % 60):02}"
 
 
-def _stay(need: Need, fleet: Fleet, settings: EndpointSettings) -> Course:
-    """What runs is what is needed, or as near to it as the configured bounds allow."""
-    why = f"{need.stable:.1f} requests in flight need {_replicas(need.replicas)}; there: {fleet.total}."
-    steady = Reason(ReasonCode.STEADY, why, _figures(need, fleet))
-    if need.replicas > settings.max_replicas:
-        limit = Reason(ReasonCode.BOUNDED, f"max_replicas allows {settings.max_replicas}.", {"allowed": settings.max_replicas})
-        return Course(fleet.total, (steady, limit), (Alternative(need.replicas, "limited by max_replicas"),), "max_replicas")
-    return Course(fleet.total, (steady,), bound_by="min_replicas" if need.replicas < settings.min_replicas else None)
-
-
-def _replicas(count: int) -> str:
-    return "1 replica" if count == 1 else f"{count} replicas"
+def _react(situation: Situation, need: Need, fleet: Fleet, state: PolicyState) -> Course:
+    """What the traffic of the moment needs: while there is no forecast."""
+    settings = situation.settings
+    wanted = min(max(need.replicas, settings.min_replicas), settings.max_replicas)
+    if fleet.missing and wanted >= fleet.total:
+        return short(wanted, _figures(need, fleet), fleet)
+    if wanted > fleet.total:
+        return _up(need, fleet, settings)
+    if wanted < fleet.total:
+        return _down(situation, need, fleet, state)
+    why = f"{need.stable:.1f} requests in flight need {in_words(need.replicas)}; there: {fleet.total}."
+    return same(need.replicas, Reason(ReasonCode.STEADY, why, _figures(need, fleet)), fleet, settings)
 
 
 def _figures(need: Need, fleet: Fleet) -> dict[str, float]:
@@ -335,29 +337,12 @@ def _figures(need: Need, fleet: Fleet) -> dict[str, float]:
     }
 
 
-def _short(need: Need, fleet: Fleet, wanted: int) -> Course:
-    """What was asked for does not come: whoever waits adds to the load, and asking for more on that account would only grow the bill."""
-    why = f"{fleet.missing} of {fleet.total} replicas asked for have no hardware yet; nothing more is asked for until they come."
-    alternatives = (Alternative(wanted, "replicas asked for before have no hardware yet"),) if wanted > fleet.total else ()
-    reason = Reason(ReasonCode.SHORTAGE, why, _figures(need, fleet) | {"missing": fleet.missing})
-    return Course(fleet.total, (reason,), alternatives, ReasonCode.SHORTAGE.value if alternatives else None)
-
-
 def _up(need: Need, fleet: Fleet, settings: EndpointSettings) -> Course:
-    """More, at once; doubling or ``max_step_up``, whichever is more, and never above the ceiling."""
-    step = fleet.total + max(settings.policy.max_step_up, fleet.total)
     wanted = max(need.replicas, settings.min_replicas)
-    replicas = min(wanted, step, settings.max_replicas)
     code = ReasonCode.BURST if need.burst else ReasonCode.TRAFFIC_UP
     seen = f"{need.panic:.1f} requests in flight in a burst" if need.burst else f"{need.stable:.1f} requests in flight"
-    reasons = (
-        Reason(code, f"{seen} need {_replicas(wanted)}; serving: {fleet.ready}, starting: {fleet.starting}.", _figures(need, fleet)),
-    )
-    if replicas == wanted:
-        return Course(replicas, reasons)
-    bound_by = "max_replicas" if replicas == settings.max_replicas else "max_step_up"
-    limit = Reason(ReasonCode.BOUNDED, f"{bound_by} allows {replicas} of them now.", {"allowed": replicas})
-    return Course(replicas, (*reasons, limit), (Alternative(wanted, f"limited by {bound_by}"),), bound_by)
+    why = f"{seen} need {in_words(wanted)}; serving: {fleet.ready}, starting: {fleet.starting}."
+    return more(wanted, Reason(code, why, _figures(need, fleet)), fleet, settings)
 
 
 def _down(situation: Situation, need: Need, fleet: Fleet, state: PolicyState) -> Course:
@@ -370,7 +355,7 @@ def _down(situation: Situation, need: Need, fleet: Fleet, state: PolicyState) ->
         return Course(fleet.total, (objection,), (Alternative(target, objection.sentence),), objection.code.value)
     highest = max(replicas for _, replicas in state.needs)
     why = (
-        f"{need.stable:.1f} requests in flight need {_replicas(need.replicas)}, never more than {highest} "
+        f"{need.stable:.1f} requests in flight need {in_words(need.replicas)}, never more than {highest} "
         f"in the last {settings.policy.stabilization_seconds:.0f} s, and {target} pass the consolidation check: one step down."
     )
     limited = target > lowest
@@ -382,26 +367,40 @@ def _down(situation: Situation, need: Need, fleet: Fleet, state: PolicyState) ->
 
 def _objection(situation: Situation, target: int, fleet: Fleet, state: PolicyState) -> Reason | None:
     """The first thing that speaks against taking replicas away."""
-    history, settings, now = situation.history, situation.settings, situation.now
+    settings, now = situation.settings, situation.now
     policy = settings.policy
     if fleet.starting:
-        why = f"{_replicas(fleet.starting)} still starting; nothing is taken away against a start under way."
+        why = f"{in_words(fleet.starting)} still starting; nothing is taken away against a start under way."
         return Reason(ReasonCode.WAITING_FOR_START, why, {"starting": fleet.starting})
-    proven = now - (history.known_since if history.known_since is not None else now)
-    if proven < policy.stabilization_seconds:
-        why = f"Traffic is known without a gap for {proven:.0f} s; taking away needs {policy.stabilization_seconds:.0f}."
-        return Reason(ReasonCode.WARMING_UP, why, {"known_seconds": proven})
+    if doubt := _doubt(situation):
+        return doubt
     if now < state.panic_until:
         why = f"A burst passed {policy.stable_window_seconds - (state.panic_until - now):.0f} s ago."
         return Reason(ReasonCode.STABILIZING, why, {"panic_seconds_left": state.panic_until - now})
     highest = max(replicas for _, replicas in state.needs)
     if min(highest, settings.max_replicas) > target:
-        why = f"{_replicas(highest)} needed at some moment of the last {policy.stabilization_seconds:.0f} s."
+        why = f"{in_words(highest)} needed at some moment of the last {policy.stabilization_seconds:.0f} s."
         return Reason(ReasonCode.STABILIZING, why, {"highest_need": highest})
-    refusal = refuse_consolidation(history, target, settings, now)
-    if refusal and target < settings.max_replicas:
-        return Reason(ReasonCode.CONSOLIDATION_REFUSED, f"{_replicas(target)} would not do: {refusal}.", {"target": target})
-    return None
+    return _refusal(situation, target, policy.stabilization_seconds)
+
+
+def _doubt(situation: Situation) -> Reason | None:
+    """Only unbroken evidence may take anything away."""
+    needed, since = situation.settings.policy.stabilization_seconds, situation.history.known_since
+    proven = situation.now - (since if since is not None else situation.now)
+    if proven >= needed:
+        return None
+    why = f"Traffic is known without a gap for {proven:.0f} s; taking away needs {needed:.0f}."
+    return Reason(ReasonCode.WARMING_UP, why, {"known_seconds": proven})
+
+
+def _refusal(situation: Situation, target: int, window: float) -> Reason | None:
+    """Why ``target`` replicas would not do for the last ``window`` seconds."""
+    settings = situation.settings
+    refusal = refuse_consolidation(situation.history, target, settings, situation.now, window)
+    if refusal is None or target >= settings.max_replicas:
+        return None
+    return Reason(ReasonCode.CONSOLIDATION_REFUSED, f"{in_words(target)} would not do: {refusal}.", {"target": target})
 
 
 def _decision(situation: Situation, course: Course, power: Power, *, floor_max: int) -> Decision:

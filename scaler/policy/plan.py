@@ -111,13 +111,16 @@ class Plan:
     load: float
 
 
-def plan(forecast: Forecast | None, standing: Standing, settings: Tuning) -> Plan:
-    """Start if the peak ahead or the load exceeds what is there; stop what exceeds the peak over two leads, too; else keep."""
+def plan(forecast: Forecast | None, standing: Standing, settings: Tuning, *, cautious: bool = False) -> Plan:
+    """Start if the peak ahead or the load exceeds what is there; stop what exceeds the peak over two leads, too; else keep.
+
+    ``cautious``: the load keeps the headroom that it has without a forecast.
+    """
     ahead = keep = 0.0
     if forecast is not None:
         ahead = settings.headroom * forecast.up
         keep = max(ahead, settings.headroom * forecast.down)
-    load = standing.load / (settings.floor if forecast is not None else settings.alone)
+    load = standing.load / (settings.alone if cautious or forecast is None else settings.floor)
     fewest, most = _replicas(max(ahead - settings.tolerance, load)), _replicas(max(keep, load))
     if fewest > standing.replicas:
         needed, term = fewest, Term.LOAD if load > ahead - settings.tolerance else Term.AHEAD

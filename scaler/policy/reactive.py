@@ -46,19 +46,17 @@ def measure(history: History, fleet: Fleet, policy: PolicySettings, now: float) 
     return Need(stable, panic, max(usual, sudden) if burst else usual, burst, policy.per_replica)
 
 
-def refuse_consolidation(history: History, replicas: int, settings: EndpointSettings, now: float) -> str | None:
-    """Why ``replicas`` would not do for the load of the stabilization window, or None if they would.
+def refuse_consolidation(history: History, replicas: int, settings: EndpointSettings, now: float, window: float) -> str | None:
+    """Why ``replicas`` would not do for the load of the last ``window`` seconds, or None if they would.
 
     The window's peak must fit the replicas' full target (headroom is there for peaks), and the objective must be met today:
     whoever misses it with N will not meet it with N-1.
     """
     policy = settings.policy
-    start = now - policy.stabilization_seconds
+    start = now - window
     peak = history.peak_concurrency(start)
     if peak > replicas * policy.per_replica:
-        return (
-            f"the last {policy.stabilization_seconds:.0f} s saw {peak:.1f} requests in flight, {peak / replicas:.1f} for each of {replicas}"
-        )
+        return f"the last {window:.0f} s saw {peak:.1f} requests in flight, {peak / replicas:.1f} for each of {replicas}"
     slow = history.slow_share(start)
     allowed = 1 - settings.objective.share
     if slow > allowed:

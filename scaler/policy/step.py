@@ -5,10 +5,11 @@ The controller goes step by step live, a backtest in virtual time, a replay over
 
 from dataclasses import dataclass, field
 
-from scaler.model import Decision, Inputs
+from scaler.model import Decision, Inputs, Known
 from scaler.policy.decide import Situation, decide
 from scaler.policy.history import History
 from scaler.policy.learned import Learned, apply, observe
+from scaler.policy.outlook import Foresight, Outlook
 from scaler.policy.state import PolicyState
 from scaler.settings import EndpointSettings
 
@@ -20,13 +21,16 @@ class Memory:
     history: History = field(default_factory=History)
     state: PolicyState = field(default_factory=PolicyState)
     learned: Learned = field(default_factory=Learned)
+    outlook: Outlook = field(default_factory=Outlook)
 
 
-def step(key: str, settings: EndpointSettings, inputs: Inputs, memory: Memory) -> tuple[Decision, Memory]:
+def step(key: str, settings: EndpointSettings, inputs: Inputs, memory: Memory, foresight: Foresight) -> tuple[Decision, Memory]:
     """What endpoint ``key`` should be now, and what to remember for the next tick."""
     learned = observe(memory.learned, settings, inputs, memory.state.fleet)
     settings = apply(learned, settings)
     policy, idle = settings.policy, settings.idle
+    loads = learned.loads[-1:] if isinstance(inputs.sample, Known) else ()
+    outlook = foresight.look(memory.outlook, loads, now=inputs.now, lead_seconds=policy.cold_start_seconds)
     keep = max(policy.stabilization_seconds, policy.stable_window_seconds, idle.proof_seconds)
     history = memory.history.add(inputs.sample, keep_seconds=keep)
     situation = Situation(
@@ -41,6 +45,7 @@ def step(key: str, settings: EndpointSettings, inputs: Inputs, memory: Memory) -
         allowance=inputs.allowance,
         calls=inputs.calls,
         learned=learned,
+        outlook=outlook,
     )
     decision, state = decide(situation, memory.state)
-    return decision, Memory(history, state, learned)
+    return decision, Memory(history, state, learned, outlook)

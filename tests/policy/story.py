@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from scaler.model import Allowance, Decision, Endpoint, EndpointState, Inputs, Known, Observation, Power, Sample, Unknown, Window
 from scaler.policy import Memory, step
 from scaler.policy.fleet import Fleet
+from scaler.pooled import LIVE
 from scaler.settings import EndpointSettings
 
 STEP = 10.0
@@ -57,7 +58,7 @@ class Story:
             Unknown(self.provider_silent, self.now) if self.provider_silent else Known(self.endpoint, "story", self.now)
         )
         inputs = Inputs(seen, endpoint, self.now, self.now, self.stopped_by_us, self.windows(self.now), allowance=self.allowance(self.now))
-        decision, self.memory = step("chat", self.settings, inputs, self.memory)
+        decision, self.memory = step("chat", self.settings, inputs, self.memory, LIVE)
         self.decisions.append(decision)
         if self.obeys and not decision.hold:
             self._obey(decision)

@@ -26,6 +26,7 @@ from scaler.model import (
 from scaler.policy import Memory, step
 from scaler.policy.learned import Learned
 from scaler.policy.presence import TIMERS, Presence, Return, busy_runs, kept, observe
+from scaler.pooled import LIVE
 from scaler.settings import EndpointSettings, IdleSettings, PolicySettings
 from scaler.store.codec import encode
 from tests.policy.story import sample
@@ -78,7 +79,7 @@ class Night:
         inputs = Inputs(
             seen, Known(endpoint, "story", self.now), self.now, self.at, stopped_by_us, allowance=self.allowance, price=self.price
         )
-        decision, self.memory = step("chat", self.settings, inputs, self.memory)
+        decision, self.memory = step("chat", self.settings, inputs, self.memory, LIVE)
         self.told.append((self.at, decision))
         if not decision.hold and decision.power is Power.STOP:
             self.state, self.stopped_by_us = EndpointState.STOPPED, True

@@ -49,7 +49,7 @@ class Model:
 
 def unfitted(pooled: Network, lead_seconds: float, aims: Quantiles) -> Model:
     """The network alone: for an endpoint of which little is known."""
-    return _model(steps_of(lead_seconds), aims, pooled, None)
+    return assemble(steps_of(lead_seconds), aims, pooled, None)
 
 
 def refit(record: Record, pooled: Network, lead_seconds: float, aims: Quantiles) -> Model:
@@ -67,7 +67,7 @@ def fit(seen: Features, goals: Floats, lead: int, pooled: Network, aims: Quantil
     columns, level = seen.values[usable, : seen.own], seen.level[usable]
     weight = weights(level)
     heads = [fit_quantile(columns, goal - level, weight, tau) for goal, tau in zip(goals[:, usable], (aims.up, aims.down), strict=True)]
-    return _model(lead, aims, pooled, np.stack(heads))
+    return assemble(lead, aims, pooled, np.stack(heads))
 
 
 def weights(level: Floats) -> Floats:
@@ -97,7 +97,8 @@ def _longest(lead: int) -> int:
     return lead + max(lead, _SHORTEST_HOLD) + WINDOW // 2
 
 
-def _model(lead: int, aims: Quantiles, pooled: Network, own: Floats | None) -> Model:
+def assemble(lead: int, aims: Quantiles, pooled: Network, own: Floats | None) -> Model:
+    """The network with an endpoint's own weights, if there are any."""
     mark = hashlib.sha256(repr((lead, aims)).encode())
     for array in (pooled.skip, *(part for layer in pooled.layers for part in layer)):
         mark.update(array.tobytes())

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scaler.policy.forecast.arrays import Kept
 from scaler.policy.forecast.windows import Floats
 
 STEP_SECONDS = 30.0
@@ -27,7 +28,7 @@ class Record:
     measured: seconds measured in the step under way
     """
 
-    values: Floats
+    values: Kept
     end: int = 0
     part: float = 0.0
     measured: float = 0.0

@@ -1,0 +1,93 @@
+"""What the policy expects: the record of demand, the model fitted to it, and the forecast of the moment.
+
+A step of the record (30 s) brings a new forecast; a day, or a lead that has moved, a new fit. Trust has to be earned: no forecast in the
+first hour; in the first day, and for an hour after forecasts were mostly too low, the reactive headroom stands beside it.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from scaler.policy.demand import Load
+from scaler.policy.forecast import Forecast, Network, Quantiles, Record, forecast, refit
+from scaler.policy.forecast.arrays import Kept
+from scaler.policy.forecast.model import assemble
+from scaler.policy.forecast.record import DAY, STEP_SECONDS
+from scaler.policy.plan import tuning
+
+FIRST_STEPS = round(3600 / STEP_SECONDS)
+"""Known steps without which nothing is forecast: an hour."""
+YOUNG_STEPS = DAY
+"""Known steps up to which the reactive headroom stands beside the forecast."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """The endpoint's own part of a model, for a lead in steps: made at position ``at`` of the record; ``own`` None: nothing yet."""
+
+    lead: int
+    aims: Quantiles
+    own: Kept | None
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is expected of one endpoint's demand.
+
+    known:    steps on record that were measured
+    fitted:   what forecasts are made with beside the network; None before the first
+    forecast: of the step just begun; None while there is nothing to go by
+    """
+
+    record: Record = field(default_factory=Record.empty)
+    known: int = 0
+    fitted: Fitted | None = None
+    forecast: Forecast | None = None
+
+    @property
+    def young(self) -> bool:
+        """Whether the forecast still needs the reactive headroom beside it."""
+        return self.known < YOUNG_STEPS
+
+
+class Foresight(Protocol):
+    """How outlooks come about: live from the record, or in a backtest for a whole trace in one go."""
+
+    def look(self, before: Outlook, loads: tuple[Load, ...], *, now: float, lead_seconds: float) -> Outlook:
+        """The outlook at ``now`` (monotonic seconds), after the new ``loads``, for replicas that need ``lead_seconds`` to serve."""
+        ...
+
+
+class Forecaster:
+    """Live: every figure from the record that the endpoint has so far."""
+
+    def __init__(self, pooled: Callable[[], Network]) -> None:
+        """``pooled`` gives the network that ships with the program."""
+        self._pooled = pooled
+
+    def look(self, before: Outlook, loads: tuple[Load, ...], *, now: float, lead_seconds: float) -> Outlook:
+        """A few sums in most ticks, some milliseconds when a step is over, a fraction of a second once a day."""
+        record = _measured(before.record, loads).until(now)
+        if record.end == before.record.end:
+            return replace(before, record=record)
+        known = record.known_steps
+        if known < FIRST_STEPS:
+            return Outlook(record, known)
+        fitted = before.fitted
+        if fitted is None or record.end - fitted.at >= DAY or abs(lead_seconds / STEP_SECONDS - fitted.lead) > 1:
+            fitted = self._fit(record, lead_seconds)
+        return Outlook(record, known, fitted, forecast(record, assemble(fitted.lead, fitted.aims, self._pooled(), fitted.own)))
+
+    def _fit(self, record: Record, lead_seconds: float) -> Fitted:
+        model = refit(record, self._pooled(), lead_seconds, tuning(lead_seconds).aims)
+        return Fitted(model.lead, model.aims, model.own, record.end)
+
+
+def _measured(record: Record, loads: Iterable[Load]) -> Record:
+    """The record with what was offered; it begins with the first load."""
+    for load in loads:
+        if not record.values.size and not record.measured:
+            record = Record.empty(load.start)
+        record = record.observe(load.start, load.end, load.offered)
+    return record
