@@ -32,7 +32,7 @@ def cost_of(demand: Demand, schedule: Schedule, price: float) -> float:
     return layered_cost(demand, flow(demand, schedule, QUICK).ready, schedule, price)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(short, prices)
 def test_at_its_price_no_schedule_at_all_is_cheaper(demand: Demand, price: float) -> None:
     found = cost_of(demand, schedule_at(demand, price, QUICK), price)
@@ -40,6 +40,7 @@ def test_at_its_price_no_schedule_at_all_is_cheaper(demand: Demand, price: float
     assert found <= min(cost_of(demand, each, price) for each in every) + 1e-6
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.0, 4.0), min_size=50, max_size=400).map(np.array), prices, st.integers(0, 99))
 def test_at_its_price_no_schedule_tried_on_a_longer_demand_is_cheaper(demand: Demand, price: float, seed: int) -> None:
     found = cost_of(demand, schedule_at(demand, price, QUICK), price)

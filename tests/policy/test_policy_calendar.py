@@ -133,7 +133,8 @@ def test_a_launch_with_three_times_the_traffic_for_two_hours(story: Story) -> No
     story.tick(30.0)
     assert story.fleet.ready == 6
     launched = until(story, "10:59", 30.0)
-    assert {decision.bounds for decision in launched} == {Bounds(6, 6)}, "the event's own load is not multiplied again"
+    most = max(decision.bounds.min_replicas for decision in launched)
+    assert 6 <= most <= 8, "the forecast may ask for more, but the event's own load is not multiplied again"
     until(story, "11:30", 10.0)
     assert story.replicas == 2
 

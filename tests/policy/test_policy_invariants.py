@@ -45,7 +45,7 @@ def test_same_inputs_same_decisions(story: Story, traffic: list[float | None]) -
     assert runs[0] == runs[1]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(load=st.floats(0.1, 40.0))
 def test_constant_load_settles_and_never_flaps(story: Story, load: float) -> None:
     told = Story(story.settings, story.endpoint)
