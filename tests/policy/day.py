@@ -7,6 +7,7 @@ from scaler.model import Bounds, Decision, EndpointState, Inputs, Known, Sample
 from scaler.model import Endpoint as Reading
 from scaler.policy import Memory, step
 from scaler.policy.learned import Learned, observe
+from scaler.pooled import LIVE
 from scaler.proxy.meter import RouteMeter
 from scaler.proxy.routes import Objective
 from scaler.proxy.usage import Usage
@@ -93,7 +94,7 @@ def govern(seen: Iterable[Seen], settings: EndpointSettings, *, tells: bool = Tr
         now = one.sample.end
         told = replace(reading(one, tells=tells), bounds=next(iter(one.platform.endpoints)).bounds)
         inputs = Inputs(Known(one.sample, "day", now), Known(told, "day", now), now, EPOCH + now)
-        decision, memory = step("chat", settings, inputs, memory)
+        decision, memory = step("chat", settings, inputs, memory, LIVE)
         if not decision.hold:
             bounds = decision.bounds
             one.platform.update("endpoint-one", Change(bounds.min_replicas, bounds.max_replicas), now)

@@ -4,6 +4,7 @@ import pytest
 
 from scaler.model import Bounds, Endpoint, EndpointState, Inputs, Known, Power, ReasonCode, Unknown
 from scaler.policy import Memory, step
+from scaler.pooled import LIVE
 from scaler.settings import EndpointSettings
 
 
@@ -11,7 +12,7 @@ def stopped_and_called(calls: int, state: EndpointState = EndpointState.STOPPED,
     """A tick with a meter that nobody can read."""
     settings = EndpointSettings.model_validate({"id": "e", "max_replicas": 4, "idle": idle})
     endpoint = Known(Endpoint("e", "me/m", "m", "gpu", state, Bounds(1, 4)), "story", 100.0)
-    decision, _ = step("chat", settings, Inputs(Unknown("no meter", 100.0), endpoint, 100.0, 1000.0, calls=calls), Memory())
+    decision, _ = step("chat", settings, Inputs(Unknown("no meter", 100.0), endpoint, 100.0, 1000.0, calls=calls), Memory(), LIVE)
     return decision.power, decision.hold, {reason.code for reason in decision.reasons}
 
 

@@ -9,6 +9,7 @@ from scaler.model import Bounds, Inputs, Known, Start, Unknown
 from scaler.policy import Memory, step
 from scaler.policy.capacity import Estimate
 from scaler.policy.learned import Learned, apply, at_rest, observe
+from scaler.pooled import LIVE
 from scaler.settings import EndpointSettings, PolicySettings, ReplicaSettings
 from scaler.store.codec import encode
 from tests.policy.day import EPOCH, Governed, Hook, deploy, govern, office_day, play, reading, world
@@ -88,7 +89,7 @@ def test_what_is_configured_is_not_overruled_but_the_lead_is_learned() -> None:
     assert apply(known, SETTINGS).policy.per_replica == 3.0
     assert apply(known, fixed).policy.per_replica == 16.0
     starts = tuple(Start(f"r{n}", 1000.0 * n, 1000.0 * n + 45) for n in range(20))
-    heard = step("chat", fixed, inputs(1, starts=starts), Memory())[1].learned
+    heard = step("chat", fixed, inputs(1, starts=starts), Memory(), LIVE)[1].learned
     assert apply(heard, fixed).policy.cold_start_seconds == 45.0
 
 
@@ -103,7 +104,7 @@ def inputs(tick: int, *, hardware: str = "h100", starts: tuple[Start, ...] = ())
 def test_other_hardware_starts_anew_at_once_and_is_no_deploy() -> None:
     memory = Memory(learned=Learned(estimate=Estimate(3.0, 3.0, 0.9, None, 3.0, "Known."), estimated_at=1.0))
     memory = replace(memory, learned=replace(memory.learned, capacity=replace(memory.learned.capacity, hardware="a100", deploys=2)))
-    learned = step("chat", SETTINGS, inputs(1), memory)[1].learned
+    learned = step("chat", SETTINGS, inputs(1), memory, LIVE)[1].learned
     assert learned.estimate is not None
     assert learned.estimate.concurrency == 8.0
     assert learned.capacity.carried is None
@@ -122,6 +123,6 @@ def test_what_is_not_known_teaches_nothing() -> None:
 def test_the_night_after_a_restart_knows_what_the_day_has_taught(learning: list[Governed]) -> None:
     again = read(encode(at_rest(learning[-1].memory.learned)))
     assert again is not None
-    known = step("chat", SETTINGS, inputs(1), Memory(learned=again))[1].learned
+    known = step("chat", SETTINGS, inputs(1), Memory(learned=again), LIVE)[1].learned
     assert known.estimate is not None
     assert known.estimate.knee == pytest.approx(4, rel=0.15)
