@@ -385,25 +385,25 @@ async def test_a_body_that_trickles_is_not_awaited_for_ever(build: Build) -> Non
 
 
 async def test_deadlines_begin_anew_with_each_request(build: Build) -> None:
-    house = await build(header_timeout_seconds=0.2, body_timeout_seconds=0.2)
+    house = await build(header_timeout_seconds=0.7, body_timeout_seconds=0.7)
     client = await house.client()
     whole = request()
     for _ in range(4):
         await client.send(whole[:10])
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.2)
         await client.send(whole[10:-10])
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.2)
         assert (await client.ask(whole[-10:])).status == 200
     assert house.limits_hit == {}
 
 
 async def test_deadlines_begin_anew_after_an_answer_from_here(build: Build) -> None:
-    house = await build(header_timeout_seconds=0.2)
+    house = await build(header_timeout_seconds=0.7)
     client = await house.client()
     listing = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
     await client.send(listing[:10])
     for _ in range(4):
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.2)
         assert (await client.ask(listing[10:] + listing[:10])).status == 200
     assert house.limits_hit == {}
 
