@@ -22,6 +22,8 @@ from scaler.controller import Tick
 from scaler.model import ActionKind, EndpointState, Known, OutcomeStatus, Power, ReasonCode
 from scaler.proxy.meter import HistogramReading, Reading
 
+SHARES = (0.5, 0.9)
+"""Of cold starts. ``quantile`` as a label belongs to summaries."""
 TICK_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _KINDS = {Power.RUN: ActionKind.START, Power.STOP: ActionKind.STOP, Power.KEEP: ActionKind.UPDATE}
 
@@ -136,7 +138,9 @@ class _Insight:
         self._capacity = gauge("scaler_capacity_requests_in_flight", "Requests in flight that one replica serves well.", ["endpoint"])
         self._knee = gauge("scaler_capacity_knee_requests_in_flight", "Requests in flight at which a replica queues.", ["endpoint"])
         self._confidence = gauge("scaler_capacity_confidence", "How sure the knee is: 0 unknown, towards 1 with evidence.", ["endpoint"])
-        self._cold_start = gauge("scaler_cold_start_seconds", "Cold starts as learned.", ["endpoint", "quantile"])
+        self._cold_start = gauge(
+            "scaler_cold_start_seconds", "Time in which this share of cold starts is done, as learned.", ["endpoint", "share"]
+        )
         self._starts = gauge("scaler_cold_starts_known", "Cold starts that they were learned from.", ["endpoint"])
         self._service = gauge("scaler_service_seconds", "What a request of this moment takes on a replica that is not full.", ["endpoint"])
         self._demand = gauge("scaler_demand_replicas", "Replicas kept busy by what arrives (offered), is in flight.", ["endpoint", "kind"])
@@ -146,6 +150,10 @@ class _Insight:
         """Nothing is known yet."""
         for one in (self._capacity, self._knee, self._confidence, self._starts, self._service):
             one.labels(key).set(math.nan)
+        for share in SHARES:
+            self._cold_start.labels(key, f"{share:g}").set(math.nan)
+        for kind in ("offered", "in_flight"):
+            self._demand.labels(key, kind).set(math.nan)
 
     def remove(self, key: str) -> None:
         """The endpoint is no longer ours."""
@@ -162,8 +170,8 @@ class _Insight:
             self._confidence.labels(key).set(found.confidence)
         if starts is not None:
             self._starts.labels(key).set(starts.starts)
-            for quantile in (0.5, 0.9):
-                self._cold_start.labels(key, f"{quantile:g}").set(starts.quantile(quantile))
+            for share in SHARES:
+                self._cold_start.labels(key, f"{share:g}").set(starts.quantile(share))
         self._service.labels(key).set(math.nan if service is None else service)
         load = learned.loads[-1] if learned.loads and isinstance(tick.sample, Known) else None
         self._demand.labels(key, "offered").set(load.offered if load else math.nan)

@@ -71,8 +71,8 @@ def test_what_was_learned_is_shown_and_what_is_not_known_is_no_number(metrics: C
     assert value(registry, "scaler_capacity_requests_in_flight", endpoint="chat") == 7.6
     assert value(registry, "scaler_capacity_knee_requests_in_flight", endpoint="chat") == 7.7
     assert value(registry, "scaler_capacity_confidence", endpoint="chat") == 0.9
-    assert value(registry, "scaler_cold_start_seconds", endpoint="chat", quantile="0.5") == 60.0
-    assert value(registry, "scaler_cold_start_seconds", endpoint="chat", quantile="0.9") == 90.0
+    assert value(registry, "scaler_cold_start_seconds", endpoint="chat", share="0.5") == 60.0
+    assert value(registry, "scaler_cold_start_seconds", endpoint="chat", share="0.9") == 90.0
     assert value(registry, "scaler_cold_starts_known", endpoint="chat") == 2
     assert value(registry, "scaler_demand_replicas", endpoint="chat", kind="offered") == 1.5
     assert value(registry, "scaler_demand_replicas", endpoint="chat", kind="in_flight") == 2.5
