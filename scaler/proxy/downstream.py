@@ -58,6 +58,10 @@ class Phase(StrEnum):
     CLOSING = "closing"
 
 
+HEAD, BODY, IDLE, ANSWER, CLOSING = Phase
+"""The same, by names that are found ten times as fast as members of an enumeration."""
+
+
 @dataclass(slots=True)
 class Request:
     """A request, complete unless it is being read."""
@@ -115,11 +119,11 @@ class Context:
             settings.max_url_bytes, settings.max_body_bytes, settings.max_buffered_bytes, settings.response_timeout_seconds
         )
         self.seconds = {
-            Phase.HEAD: settings.header_timeout_seconds,
-            Phase.BODY: settings.body_timeout_seconds,
-            Phase.IDLE: settings.keepalive_seconds,
-            Phase.ANSWER: settings.connect_timeout_seconds,  # what an answer waits for first
-            Phase.CLOSING: settings.response_timeout_seconds,
+            HEAD: settings.header_timeout_seconds,
+            BODY: settings.body_timeout_seconds,
+            IDLE: settings.keepalive_seconds,
+            ANSWER: settings.connect_timeout_seconds,  # what an answer waits for first
+            CLOSING: settings.response_timeout_seconds,
         }
 
 
@@ -133,7 +137,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self.write: Callable[[bytes], None]
         self._deaf = False  # nothing more is read as a request
-        self._reading = Phase.IDLE  # where the reader stands: IDLE, HEAD or BODY
+        self._reading = IDLE  # where the reader stands: IDLE, HEAD or BODY
         self._heads = HeadReader(REQUEST_LINE, context.settings.max_head_bytes)
         self._bodiless = False  # a refused request was HEAD
         self._request: Request | None = None  # being read
@@ -145,7 +149,7 @@ class ClientConnection(asyncio.Protocol):
         self._address = ""  # until it counts among the connections
         self._buffered = 0  # its part of what all connections hold
         self._sending = 0  # bytes of the body that is being answered
-        self._phase = Phase.HEAD
+        self._phase = HEAD
         self.writing_paused = False
         self.deadline = monotonic() + context.settings.header_timeout_seconds
         """Monotonic second at which `expire` is due."""
@@ -179,7 +183,7 @@ class ClientConnection(asyncio.Protocol):
                 data = self._read_head(data) if self._request is None else self._read_body(self._request, data)
         except Refusal as refusal:
             self._turn_away(refusal)
-        if self._queue or self._current is None or self._reading is not Phase.IDLE:
+        if self._queue or self._current is None or self._reading is not IDLE:
             self._next()
 
     def eof_received(self) -> None:
@@ -190,7 +194,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """Gone."""
         self._deaf = True
-        self._phase = Phase.CLOSING
+        self._phase = CLOSING
         self._queue.clear()
         self._abandon()
         self._request = None
@@ -280,10 +284,10 @@ class ClientConnection(asyncio.Protocol):
         assert self._current is not None  # noqa: S101 (who sends has one)
         self._exchange = exchange
         self._sending = length = len(body)
-        self._phase = Phase.ANSWER
+        self._phase = ANSWER
         start = b"%b%bContent-Length: %d\r\n\r\n" % (self._context.request_starts[self._current.path], lines, length)
         if not exchange.start(start, body):
-            self._wait(Phase.ANSWER)
+            self._wait(ANSWER)
 
     # for the proxy
 
@@ -309,7 +313,7 @@ class ClientConnection(asyncio.Protocol):
 
     def drain(self) -> None:
         """Close if idle; what is being read or answered is finished first."""
-        if self._current is None and self._reading is Phase.IDLE and not self.writing_paused:
+        if self._current is None and self._reading is IDLE and not self.writing_paused:
             self._close()
         elif isinstance(self._exchange, Waiting):
             self._exchange.drain()
@@ -330,7 +334,7 @@ class ClientConnection(asyncio.Protocol):
         except ValueError as error:
             raise Refusal("invalid_request", f"The request is not HTTP/1.1: {error}.") from error
         if found is None:
-            self._reading = Phase.HEAD if self._heads.begun else Phase.IDLE
+            self._reading = HEAD if self._heads.begun else IDLE
             self._check_url(self._heads.second_word)
             return b""
         raw, rest = found
@@ -344,13 +348,13 @@ class ClientConnection(asyncio.Protocol):
             self._context.buffered += length
             self._buffered += length
             if len(rest) == length and self._current is None and not self._queue and not self.writing_paused:  # as it is mostly
-                self._reading = Phase.IDLE
+                self._reading = IDLE
                 self._deaf = not head.keep_alive
                 self._answer(head, rest, account)
                 return b""
             self._completed(Request(head, rest[:length], account))
             return rest[length:]
-        self._reading = Phase.BODY
+        self._reading = BODY
         self._body = Chunked(self._settings.max_head_bytes) if head.chunked else Sized(length)
         self._request = Request(head, bytearray(), account)
         if head.expects_continue and self._current is None and not self._queue:
@@ -376,7 +380,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _completed(self, request: Request) -> None:
         """A request is whole."""
-        self._reading = Phase.IDLE
+        self._reading = IDLE
         if len(self._queue) >= MAX_PIPELINED:
             self._context.limits_hit["pipeline"] += 1
             raise Refusal("invalid_request", f"More than {MAX_PIPELINED} requests were sent ahead of their answers.")
@@ -484,9 +488,9 @@ class ClientConnection(asyncio.Protocol):
                 self._dismiss(request)
             else:
                 self._answer(request.head, request.body, request.account)
-        if self._phase is Phase.CLOSING:
+        if self._phase is CLOSING:
             return
-        phase = self._reading if self._current is None and not self.writing_paused else Phase.ANSWER
+        phase = self._reading if self._current is None and not self.writing_paused else ANSWER
         if phase is not self._phase:
             self._wait(phase)
 
@@ -494,7 +498,7 @@ class ClientConnection(asyncio.Protocol):
         """Answer from here, or begin an exchange."""
         context = self._context
         self._current = head
-        self._phase = Phase.ANSWER
+        self._phase = ANSWER
         if head.path == MODELS:
             context.meter.other.answered(200)
             self._say(200, b"", context.models)
@@ -545,7 +549,7 @@ class ClientConnection(asyncio.Protocol):
         self._context.meter.other.answered(refusal.status)
         self.write(json_answer(refusal.status, refusal.lines(), refusal.body(), keep_alive=False, with_body=not self._bodiless))
         self._transport.write_eof()
-        self._wait(Phase.CLOSING)
+        self._wait(CLOSING)
         self.deadline = monotonic() + LINGER_SECONDS
 
     def _wait(self, phase: Phase) -> None:
@@ -556,7 +560,7 @@ class ClientConnection(asyncio.Protocol):
         """Close once everything is written."""
         self._deaf = True
         self._queue.clear()
-        self._wait(Phase.CLOSING)
+        self._wait(CLOSING)
         self._transport.close()
 
     def _abandon(self) -> None:

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Protocol
 
 from scaler.proxy.errors import Refusal
-from scaler.proxy.http1 import LAST_CHUNK, Framing, ResponseHead, head_out
+from scaler.proxy.http1 import CHUNKED, EOF, LAST_CHUNK, Framing, ResponseHead, head_out
 from scaler.proxy.meter import InFlight
 from scaler.proxy.model_field import Body
 from scaler.proxy.upstream import Pool, UpstreamConnection
@@ -154,7 +154,7 @@ class Exchange:
     def received(self, head: ResponseHead | None, body: bytes, *, complete: bool) -> None:
         """Pass on, in one write."""
         out = self._begin(head) if head is not None else b""
-        chunked = self._framing is Framing.CHUNKED
+        chunked = self._framing is CHUNKED
         if body:
             self._record.body(body)
             out = b"%b%x\r\n%b\r\n" % (out, len(body), body) if chunked else out + body if out else body
@@ -202,10 +202,10 @@ class Exchange:
         self._outcome = _OUTCOMES[head.status // 100]
         self._record.head(head.status, streamed=head.streamed, readable=head.readable)
         framing = head.framing
-        if framing is Framing.CHUNKED or framing is Framing.EOF:
-            framing = Framing.CHUNKED if self._http11 else Framing.EOF
+        if framing is CHUNKED or framing is EOF:
+            framing = CHUNKED if self._http11 else EOF
         self._framing = framing
-        self._keep_alive = framing is not Framing.EOF and self._client.keeps_alive
+        self._keep_alive = framing is not EOF and self._client.keeps_alive
         return head_out(head.status, head.lines + self.marks, framing, head.length, keep_alive=self._keep_alive)
 
     def _drop(self) -> None:
@@ -223,4 +223,4 @@ class Exchange:
             self._client.refuse(refusal)
         else:
             self._record.fail("stalled" if refusal.code == "response_timeout" else "truncated")
-            self._client.cut(framed=self._framing is not Framing.EOF)
+            self._client.cut(framed=self._framing is not EOF)

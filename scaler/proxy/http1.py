@@ -57,6 +57,10 @@ class Framing(Enum):
     EOF = "eof"
 
 
+NO_BODY, LENGTH, CHUNKED, EOF = Framing
+"""The same, by names that are found ten times as fast as members of an enumeration."""
+
+
 @lru_cache(maxsize=256)
 def _request_fate(name: bytes) -> bytes | None:
     """Fate by name. ``x_y`` is dropped: some servers read it as ``x-y``, which we may have checked or dropped."""
@@ -200,12 +204,12 @@ def _framing(noted: dict[bytes, bytes]) -> tuple[Framing, int]:
             raise ValueError("both Content-Length and Transfer-Encoding frame the body")
         if noted[b"transfer-encoding"].lower() != b"chunked":
             raise ValueError("the only transfer coding is chunked")
-        return Framing.CHUNKED, 0
+        return CHUNKED, 0
     if length is None:
-        return Framing.NONE, 0
+        return NO_BODY, 0
     if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:
         raise ValueError("Content-Length is no number")
-    return Framing.LENGTH, int(length)
+    return LENGTH, int(length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +283,7 @@ def _request_head(raw: bytes) -> tuple[RequestHead, int]:
         raise Refusal("invalid_request", f"The request is not HTTP/1.1: {error}.") from error
     if not _is_host(noted.get(b"host", b"")):
         raise Refusal("invalid_request", "A request needs exactly one valid Host.")
-    http11, chunked = version == b"1.1", framing is Framing.CHUNKED
+    http11, chunked = version == b"1.1", framing is CHUNKED
     if chunked and not http11:
         raise Refusal("invalid_request", "HTTP/1.0 knows no chunks.")
     expect = noted.get(b"expect")
@@ -342,11 +346,11 @@ def response_head(raw: bytes) -> ResponseHead:
     content, streamed, readable = _content(noted.get(b"content-type"), noted.get(b"content-encoding"))
     framing, length = _framing(noted)
     if status < 200 or status in (204, 304):  # noqa: PLR2004 (interim)
-        framing, length = Framing.NONE, 0
-    elif framing is Framing.NONE:
-        framing = Framing.EOF
+        framing, length = NO_BODY, 0
+    elif framing is NO_BODY:
+        framing = EOF
     closes = b"connection" in noted and b"close" in _tokens(noted[b"connection"])
-    reusable = version == b"1.1" and framing is not Framing.EOF and not closes
+    reusable = version == b"1.1" and framing is not EOF and not closes
     return ResponseHead(status, b"".join(passed) + content, framing, length, reusable, streamed, readable)
 
 
@@ -354,14 +358,14 @@ def head_out(status: int, lines: bytes, framing: Framing, length: int, *, keep_a
     """Bytes of an answer's head with exactly one way to end its body."""
     start = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
     connection = b"" if keep_alive else b"connection: close\r\n"
-    if framing is Framing.LENGTH:
+    if framing is LENGTH:
         return b"%b%b%bcontent-length: %d\r\n\r\n" % (start, lines, connection, length)
-    if framing is Framing.CHUNKED:
+    if framing is CHUNKED:
         return b"%b%b%btransfer-encoding: chunked\r\n\r\n" % (start, lines, connection)
     return b"%b%b%b\r\n" % (start, lines, connection)
 
 
 def json_answer(status: int, lines: bytes, body: bytes, *, keep_alive: bool, with_body: bool = True) -> bytes:
     """Bytes of a whole answer of our own."""
-    head = head_out(status, b"content-type: application/json\r\n" + lines, Framing.LENGTH, len(body), keep_alive=keep_alive)
+    head = head_out(status, b"content-type: application/json\r\n" + lines, LENGTH, len(body), keep_alive=keep_alive)
     return head + body if with_body else head

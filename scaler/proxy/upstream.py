@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from scaler.proxy.bodies import Body, Chunked, Sized, Unsized
-from scaler.proxy.http1 import STATUS_LINE, Framing, HeadReader, ResponseHead, response_head
+from scaler.proxy.http1 import CHUNKED, EOF, LENGTH, STATUS_LINE, HeadReader, ResponseHead, response_head
 
 MAX_INTERIM = 8
 """Most 1xx answers before the final one."""
@@ -96,7 +96,7 @@ class UpstreamConnection(asyncio.Protocol):
             if head is None:
                 return
             self._reusable = head.reusable
-            if head.framing is Framing.LENGTH and head.length == len(data):
+            if head.framing is LENGTH and head.length == len(data):
                 self._release(clean=True)
                 receiver.received(head, data, complete=True)
                 return
@@ -198,9 +198,9 @@ class UpstreamConnection(asyncio.Protocol):
 
 def _body(head: ResponseHead, limit: int) -> Body:
     """How an answer ends."""
-    if head.framing is Framing.CHUNKED:
+    if head.framing is CHUNKED:
         return Chunked(limit)
-    return Unsized() if head.framing is Framing.EOF else Sized(head.length)
+    return Unsized() if head.framing is EOF else Sized(head.length)
 
 
 class Pool:

@@ -45,8 +45,9 @@ class UsageTap:
 
     def feed(self, data: bytes) -> None:
         """Bytes passed by."""
-        self.pieces.append(data)
-        if len(data) > SMALL_BYTES or len(self.pieces) > BUFFER_PIECES:
+        pieces = self.pieces
+        pieces.append(data)
+        if len(data) > TAIL_BYTES or (len(pieces) > 1 and len(data) > SMALL_BYTES) or len(pieces) > BUFFER_PIECES:
             self._trim()
 
     def usage(self) -> Usage:

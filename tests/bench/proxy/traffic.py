@@ -95,6 +95,8 @@ class Stub(asyncio.Protocol):
             asyncio.get_running_loop().call_later(1 / CHUNKS_PER_SECOND, self._stream, int(STREAM_SECONDS * CHUNKS_PER_SECOND) - 1)
         elif b'"burst"' in body:
             self._transport.write(STREAM_HEAD + framed(EVENT) * BURST_CHUNKS + framed(DONE) + b"0\r\n\r\n")
+        elif b'"first"' in body:
+            self._transport.write(STREAM_HEAD + framed(EVENT) + framed(DONE) + b"0\r\n\r\n")
         elif b'"hold"' in body:
             self._transport.write(STREAM_HEAD + framed(EVENT) * 20)
         else:
@@ -188,7 +190,11 @@ def quantiles(seconds: list[float]) -> list[float]:
 
 
 async def call(load: str, port: int, count: int) -> None:
-    """The clients: ``requests`` on so many connections; ``paced`` or ``burst``: so many streams at once; ``hold``: these stay open."""
+    """The clients, on so many connections.
+
+    requests:        one after the other; ``first``: the same with short streams
+    paced, burst:    so many streams at once; ``hold``: they stay open
+    """
     loop = asyncio.get_running_loop()
     is_over = False
     left = BURST_ROUNDS * count
@@ -196,7 +202,7 @@ async def call(load: str, port: int, count: int) -> None:
     def again() -> bool:
         nonlocal left
         left -= 1
-        return not is_over if load == "requests" else load == "burst" and left >= count
+        return not is_over if load in ("requests", "first") else load == "burst" and left >= count
 
     end = b"" if load == "requests" else b"data: [DONE]"
     asked = request(load, stream=load != "requests")
@@ -211,7 +217,7 @@ async def call(load: str, port: int, count: int) -> None:
         print(json.dumps({"streams": sum(caller.events > 0 for caller in callers)}), flush=True)  # noqa: T201 (tells the parent)
         await loop.run_in_executor(None, sys.stdin.readline)
         return
-    if load == "requests":
+    if load in ("requests", "first"):
         await asyncio.sleep(REQUEST_SECONDS)
         is_over = True
     await asyncio.wait_for(asyncio.gather(*(caller.done for caller in callers)), DEADLINE_SECONDS)
