@@ -6,6 +6,7 @@ the old one stays.
 """
 
 import asyncio
+import gc
 import math
 import signal
 from collections.abc import Callable, Sequence
@@ -153,6 +154,8 @@ class Daemon:
         self._use(self._settings)
         await self._proxy.start()
         self._scheduler.start()
+        gc.collect()
+        gc.freeze()  # what is there now stays: no collection need look at it while traffic waits
         self._scheduler.every("prices", PRICE_REFRESH_SECONDS, self._refresh_prices)
         self._scheduler.every("prune", PRUNE_SECONDS, self._prune)
         log.info("serving", proxy=self._proxy.addresses, admin=self._settings.admin.listen, dry_run=self._settings.dry_run)

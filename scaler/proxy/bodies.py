@@ -77,12 +77,21 @@ class Chunked:
 
     def feed(self, data: bytes) -> bytes:
         """The payload in what was read."""
-        if not self._left and not self._rest and not self._at_end:  # often it is one whole chunk
-            end = data.find(b"\r\n", 1, _LONGEST_SIZE_LINE)
-            size = _size(data[:end]) if end > 0 else 0
-            if size and len(data) == end + size + 4 and data[-2:] == b"\r\n":
-                return data[end + 2 : -2]
-        return self._feed(data)
+        if self._left or self._rest or self._at_end:
+            return self._feed(data)
+        pieces: list[bytes] = []
+        at = 0
+        while at < len(data):  # whole chunks, as mostly
+            begin = data.find(b"\r\n", at, at + _LONGEST_SIZE_LINE) + 2
+            size = _size(data[at : begin - 2]) if begin > at + 2 else 0
+            if not size or data[begin + size : begin + size + 2] != b"\r\n":
+                pieces.append(self._feed(data[at:]))
+                break
+            if not at and len(data) == begin + size + 2:
+                return data[begin:-2]
+            pieces.append(data[begin : begin + size])
+            at = begin + size + 2
+        return b"".join(pieces)
 
     def _feed(self, data: bytes) -> bytes:
         pieces: list[bytes] = []
