@@ -74,6 +74,7 @@ def test_the_ready_configurations_are_checked(tmp_path: Path) -> None:
     assert scaler("check-config", "--config", "config/embedded.yaml", cwd=tmp_path).returncode == 0
     assert scaler("check-config", "--config", "config/together-v1.yaml", cwd=tmp_path).returncode == 0
     assert scaler("check-config", "--config", "config/together-v2.yaml", cwd=tmp_path).returncode == 0
+    assert scaler("check-config", "--config", "config/schedules-and-budget.yaml", cwd=tmp_path).returncode == 0
 
 
 def test_pause_and_resume_are_a_file(config: Path, tmp_path: Path) -> None:

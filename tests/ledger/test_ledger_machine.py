@@ -22,7 +22,7 @@ from scaler.settings import Settings
 from tests.ledger.cloud import TICK, Cloud, House
 from tests.ledger.conftest import Opening, moment
 
-RUNS = int(os.environ.get("LEDGER_RUNS", "150"))
+RUNS = int(os.environ.get("LEDGER_RUNS", "100"))
 CALM = 3
 """Ticks between two incidents: the margin of a cap is sized for one at a time."""
 
