@@ -100,7 +100,7 @@ def _limit(situation: Situation, state: PolicyState) -> tuple[Limits, PolicyStat
     """The bounds of this moment by calendar and budget, and what the load is before planned events."""
     history, settings, allowance, at = situation.history, situation.settings, situation.allowance, situation.at
     fleet = state.fleet or Fleet()
-    lead = settings.policy.cold_start_seconds if allowance is None or allowance.stage is Stage.OPEN else 0.0
+    lead = 0.0 if _thrifty(situation) else settings.policy.cold_start_seconds
     mean = history.mean_concurrency(situation.now - settings.policy.stable_window_seconds)
     planned = settings.policy.per_replica * settings.policy.target_utilization
     needed = mean / planned if history.known_since is not None and history.samples else math.nan
@@ -211,6 +211,8 @@ def _steer(situation: Situation, fleet: Fleet, state: PolicyState) -> tuple[Cour
     history, settings, now = situation.history, situation.settings, situation.now
     need = measure(history, fleet, settings.policy, now)
     plan = planned(situation.outlook, history, fleet, settings, now)
+    if plan is not None and plan.term is Term.AHEAD and _thrifty(situation):
+        plan = None
     if plan is None:
         state = _remember(state, need, settings, now)
         course, needed = _react(situation, need, fleet, state), need.replicas
@@ -282,12 +284,17 @@ def _waiting(situation: Situation) -> tuple[Reason, ...]:
     return (Reason(ReasonCode.IDLE_KEPT, why, _wager(awake)),)
 
 
+def _thrifty(situation: Situation) -> bool:
+    """Whether a budget is so tight that nothing is started ahead of need."""
+    return situation.allowance is not None and situation.allowance.stage >= Stage.NO_PREWARM
+
+
 def _prewarm(situation: Situation) -> Reason | None:
     """A call is expected within the time that a start takes, and worth being ready for; only of what we stopped ourselves."""
     idle = situation.settings.idle
     if not (idle.prewarm and idle.wake and idle.allow_stop and idle.stop_after_minutes == "auto" and situation.stopped_by_us):
         return None
-    if situation.allowance is not None and situation.allowance.stage >= Stage.NO_PREWARM:
+    if _thrifty(situation):
         return None
     awake = _awake(situation)
     if awake is None or not awake.returning:

@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from scaler.model import Allowance, Bounds, Decision, EndpointState, Power, ReasonCode, Stage, Window, WindowKind
+from scaler.model import Allowance, Bounds, Decision, EndpointState, Known, Power, ReasonCode, Stage, Window, WindowKind
+from scaler.policy import Situation, decide
 from scaler.policy.budget import Burn, Purse, Share, affordable, allowance, refusal, stage_of
+from scaler.policy.forecast import Forecast
+from scaler.policy.outlook import Outlook
 from scaler.settings import BudgetSettings, EndpointBudgetSettings, EndpointSettings, IdleSettings
 from tests.policy.story import Story
 
@@ -204,3 +207,21 @@ def test_stopping_for_a_budget_needs_leave_to_stop(budget: EndpointBudgetSetting
 def test_stages_come_in_order() -> None:
     with pytest.raises(ValueError, match="expected no_prewarm_at <= lower_max_at"):
         BudgetSettings(no_prewarm_at=0.9, lower_max_at=0.8)
+
+
+def test_a_tight_budget_starts_nothing_for_a_forecast_and_still_follows_the_traffic(story: Story) -> None:
+    story.minutes(15, 2.0)
+    history, state = story.memory.history, story.memory.state
+    outlook = Outlook(forecast=Forecast(up=4.0, down=4.0, model="m"))
+
+    def ask(allowed: Allowance | None) -> Decision:
+        known = Known(story.endpoint, "story", story.now)
+        situation = Situation("chat", known, history, story.settings, story.now, story.now, allowance=allowed, outlook=outlook)
+        return decide(situation, state)[0]
+
+    ahead = ask(Allowance())
+    assert ahead.bounds.min_replicas > 1
+    assert ReasonCode.FORECAST in codes(ahead)
+    tight = ask(Allowance(Stage.NO_PREWARM, "chat month", 800.0, 1000.0))
+    assert tight.bounds == Bounds(1, 1)
+    assert ReasonCode.BUDGET_NO_PREWARM in codes(tight)
