@@ -7,7 +7,7 @@ as such; a decision is in the journal before its action is tried. Not guaranteed
 import asyncio
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from scaler.actuator import Actuator, Skipped, SkipReason
 from scaler.clock import Clock
@@ -32,6 +32,7 @@ from scaler.model import (
 from scaler.policy import Memory, step
 from scaler.policy.fleet import Fleet
 from scaler.policy.learned import Learned
+from scaler.policy.outlook import Outlook
 from scaler.pooled import LIVE
 from scaler.providers.base import ProviderError, Reader
 from scaler.replay import CHECKPOINT_SECONDS, checkpoint
@@ -57,6 +58,7 @@ class Tick:
     decision: Decision
     fleet: Fleet | None
     learned: Learned
+    outlook: Outlook
     result: Outcome | Skipped
     journal_error: str | None
     seconds: float
@@ -112,7 +114,7 @@ class Controller:
         decision, self._memory = await asyncio.to_thread(step, self.key, settings, inputs, before, LIVE)  # a fit takes a while
         journal_error = await self._record(decision, inputs, settings, before) or await self._charge(inputs.endpoint)
         result = await self._act(decision, inputs.endpoint)
-        await self._knowledge.keep(self._memory.learned, inputs.now)
+        await self._knowledge.keep(self._memory, now=inputs.now, at=inputs.at)
         tick = Tick(
             self.key,
             inputs.sample,
@@ -120,6 +122,7 @@ class Controller:
             decision,
             self._memory.state.fleet,
             self._memory.learned,
+            self._memory.outlook,
             result,
             journal_error,
             self._clock.monotonic() - started,
@@ -149,8 +152,9 @@ class Controller:
 
     async def _recall(self) -> Memory:
         """What the policy remembers, and before the first decision what an earlier process has learned."""
-        if (learned := await self._knowledge.recall()) is not None:
-            self._memory = replace(self._memory, learned=learned)
+        before = self._memory
+        self._memory = await self._knowledge.recall(before, now=self._clock.monotonic(), at=self._clock.now())
+        if self._memory is not before:
             self._checkpoint_due = -math.inf  # a replay cannot know of it otherwise
         return self._memory
 

@@ -28,6 +28,7 @@ from scaler.observability.declared import DeclaredCollector, announce, declared_
 from scaler.observability.gates import GateCollector, gate_status
 from scaler.observability.metrics import ControlMetrics, MeterCollector, TickCollector
 from scaler.observability.report import Reporter, explanation
+from scaler.observability.shadow import Shadows
 from scaler.observability.windows import WindowCollector, windows_status
 from scaler.policy.fleet import Fleet
 from scaler.policy.learned import Learned
@@ -96,7 +97,9 @@ class Daemon:
         self._metrics = ControlMetrics(settings.endpoints)
         self._metrics.registry.register(MeterCollector(self._meter, self._proxy))
         self._metrics.registry.register(GateCollector(lambda: self._proxy.gates, clock.monotonic))
-        self._reporter = Reporter(self._metrics)
+        self._shadows = Shadows()
+        self._metrics.registry.register(self._shadows)
+        self._reporter = Reporter(self._metrics, self._shadows)
         self._reporter.set_endpoints(settings.endpoints)
         self._settled = self._declarer.settled(settings)
         self._unseen: set[str] = set()
@@ -184,6 +187,7 @@ class Daemon:
         self._plans.use(settings)
         self._ledger.use(settings)
         self._metrics.set_endpoints(settings.endpoints)
+        self._shadows.use(settings.endpoints)
         self._reporter.set_endpoints(settings.endpoints)
         self._controllers = {key: self._controller(key) for key in self._settled.endpoints}
         self._set_routes()

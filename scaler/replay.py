@@ -7,15 +7,11 @@ every `CHECKPOINT_SECONDS`. Pruning takes the beginning of the chain: what is le
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
 from pydantic import TypeAdapter
-from pydantic_core import to_json
 
 from scaler.model import Decision
 from scaler.policy import Memory, step
-from scaler.policy.forecast.arrays import to_plain
 from scaler.pooled import LIVE
 from scaler.settings import EndpointSettings
 from scaler.store.base import Checkpoint, DecisionRecord
@@ -66,11 +62,7 @@ class Summary:
 
 def checkpoint(settings: EndpointSettings, memory: Memory) -> Checkpoint:
     """What the next decision is made with, as text."""
-    return Checkpoint(settings.model_dump_json(), to_json(memory, inf_nan_mode="constants", fallback=_plain).decode())
-
-
-def _plain(value: Any) -> dict[str, Any]:  # noqa: ANN401 (whatever JSON has no word for)
-    return to_plain(value) if isinstance(value, np.ndarray) else dict(value)
+    return Checkpoint(settings.model_dump_json(), encode(memory))
 
 
 def replay(records: Iterable[DecisionRecord]) -> Iterator[Replayed]:

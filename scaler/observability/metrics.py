@@ -144,7 +144,17 @@ class _Insight:
         self._starts = gauge("scaler_cold_starts_known", "Cold starts that they were learned from.", ["endpoint"])
         self._service = gauge("scaler_service_seconds", "What a request of this moment takes on a replica that is not full.", ["endpoint"])
         self._demand = gauge("scaler_demand_replicas", "Replicas kept busy by what arrives (offered), is in flight.", ["endpoint", "kind"])
-        self._all = (self._capacity, self._knee, self._confidence, self._cold_start, self._starts, self._service, self._demand)
+        self._forecast = gauge("scaler_forecast_replicas", "Peaks expected: to be ready for, to keep for.", ["endpoint", "kind"])
+        self._all = (
+            self._forecast,
+            self._capacity,
+            self._knee,
+            self._confidence,
+            self._cold_start,
+            self._starts,
+            self._service,
+            self._demand,
+        )
 
     def begin(self, key: str) -> None:
         """Nothing is known yet."""
@@ -176,6 +186,9 @@ class _Insight:
         load = learned.loads[-1] if learned.loads and isinstance(tick.sample, Known) else None
         self._demand.labels(key, "offered").set(load.offered if load else math.nan)
         self._demand.labels(key, "in_flight").set(load.concurrency if load else math.nan)
+        ahead = tick.outlook.forecast
+        self._forecast.labels(key, "ahead").set(ahead.up if ahead else math.nan)
+        self._forecast.labels(key, "hold").set(ahead.down if ahead else math.nan)
 
 
 class _Steps:

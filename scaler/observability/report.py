@@ -11,8 +11,10 @@ from scaler.actuator import Skipped
 from scaler.controller import Tick
 from scaler.model import Decision, Endpoint, Known, Observation, Price, Reason, Sample
 from scaler.observability.metrics import ControlMetrics
+from scaler.observability.shadow import Shadows
 from scaler.policy.cold_start import PLANNED
 from scaler.policy.learned import Learned
+from scaler.policy.outlook import Outlook
 from scaler.store.base import DecisionRecord
 
 log = structlog.get_logger(__name__)
@@ -33,9 +35,10 @@ class Watched:
 class Reporter:
     """Called with each tick; answers the status page. Never raises for what a tick contains."""
 
-    def __init__(self, metrics: ControlMetrics) -> None:
-        """Endpoints are told by `set_endpoints`."""
+    def __init__(self, metrics: ControlMetrics, shadows: Shadows) -> None:
+        """Endpoints are told by `set_endpoints`; shadows are told of each tick once its price is known."""
         self._metrics = metrics
+        self._shadows = shadows
         self._watched: dict[str, Watched] = {}
 
     def set_endpoints(self, keys: Iterable[str]) -> None:
@@ -52,6 +55,8 @@ class Reporter:
         watched = self._watched[tick.key]
         changed = _is_news(watched.tick, tick)
         self._bill(watched, tick)
+        if watched.price is not None:
+            self._shadows.follow(tick, watched.price.cents_per_minute * 60 / 100)
         watched.tick = tick
         self._metrics.observe(tick)
         (log.info if changed else log.debug)("decision", **wide_event(tick))
@@ -60,15 +65,17 @@ class Reporter:
 
     def status(self) -> dict[str, Any]:
         """The status of every endpoint, as JSON-ready values."""
-        return {key: self._status_of(watched) for key, watched in self._watched.items()}
+        return {key: self._status_of(key, watched) for key, watched in self._watched.items()}
 
-    def _status_of(self, watched: Watched) -> dict[str, Any]:
+    def _status_of(self, key: str, watched: Watched) -> dict[str, Any]:
         tick = watched.tick
         if tick is None:
             return {"state": "not looked at yet"}
         return {
             **wide_event(tick),
             "learned": _learned_fields(tick.learned),
+            "forecast": _forecast_fields(tick.outlook),
+            "shadow": self._shadows.status(key),
             "price_dollars_per_hour": watched.price.cents_per_minute * 60 / 100 if watched.price else None,
             "estimated_cost_dollars": round(watched.cost_dollars, 4),
             "recent": list(watched.recent),
@@ -145,6 +152,12 @@ def _inputs_fields(sample: Observation[Sample], endpoint: Observation[Endpoint])
         "sample": _sample_fields(sample.value) if isinstance(sample, Known) else {"unknown": sample.why},
         "provider": _endpoint_fields(endpoint.value) if isinstance(endpoint, Known) else {"unknown": endpoint.why},
     }
+
+
+def _forecast_fields(outlook: Outlook) -> dict[str, Any] | None:
+    if outlook.forecast is None:
+        return None
+    return {"up": round(outlook.forecast.up, 3), "down": round(outlook.forecast.down, 3), "model": outlook.forecast.model}
 
 
 def _sample_fields(sample: Sample) -> dict[str, Any]:

@@ -4,13 +4,14 @@ A step of the record (30 s) brings a new forecast; a day, or a lead that has mov
 first hour; in the first day, and for an hour after forecasts were mostly too low, the reactive headroom stands beside it.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from scaler.arrays import Kept
 from scaler.policy.demand import Load
 from scaler.policy.forecast import Forecast, Network, Quantiles, Record, forecast, refit
-from scaler.policy.forecast.arrays import Kept
 from scaler.policy.forecast.model import assemble
 from scaler.policy.forecast.record import DAY, STEP_SECONDS
 from scaler.policy.plan import tuning
@@ -49,6 +50,18 @@ class Outlook:
     def young(self) -> bool:
         """Whether the forecast still needs the reactive headroom beside it."""
         return self.known < YOUNG_STEPS
+
+
+def resumed(outlook: Outlook, kept: float, at: float, now: float) -> Outlook:
+    """An outlook that another process left at ``kept``, on this one's clock; ``kept`` and ``at`` are Unix seconds, ``now`` monotonic.
+
+    The time in between is a gap. A wall clock that was set back leaves none.
+    """
+    end = math.floor(now / STEP_SECONDS) - math.floor(max(0.0, at - kept) / STEP_SECONDS)
+    fitted = outlook.fitted
+    if fitted is not None:
+        fitted = replace(fitted, at=fitted.at + end - outlook.record.end)
+    return Outlook(Record(outlook.record.values, end), outlook.known, fitted)
 
 
 class Foresight(Protocol):

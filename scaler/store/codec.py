@@ -2,9 +2,11 @@
 
 from typing import Any, TypeVar
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
+from scaler.arrays import to_plain
 from scaler.model import Action, Bounds, Decision, Endpoint, Inputs
 from scaler.store.base import StoreError, StoreFault
 
@@ -15,7 +17,11 @@ _ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (
 
 def encode(value: object) -> str:
     """JSON of one of the nouns; infinities and NaN are written as such, floats so that they read back bit for bit."""
-    return to_json(value, inf_nan_mode="constants", fallback=dict).decode()  # some mappings are no dict
+    return to_json(value, inf_nan_mode="constants", fallback=_plain).decode()
+
+
+def _plain(value: Any) -> dict[str, Any]:  # noqa: ANN401 (what JSON has no word for: arrays, and mappings that are no dict)
+    return to_plain(value) if isinstance(value, np.ndarray) else dict(value)
 
 
 def decode(kind: type[T], text: str) -> T:

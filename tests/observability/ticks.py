@@ -22,6 +22,7 @@ from scaler.model import (
 )
 from scaler.policy.fleet import Fleet
 from scaler.policy.learned import Learned
+from scaler.policy.outlook import Outlook
 from scaler.proxy.keys import Account
 
 BOUNDS = Bounds(2, 4)
@@ -54,11 +55,23 @@ class TickStory:
     result: Outcome | Skipped = NO_OP
     journal_error: str | None = None
     learned: Learned = field(default_factory=Learned)
+    outlook: Outlook = field(default_factory=Outlook)
 
     def tick(self) -> Tick:
         reasons = tuple(Reason(code, f"{code}.") for code in self.reasons)
         decision = Decision(self.key, 1e9, self.bounds, 60, self.power, self.hold, reasons)
-        return Tick(self.key, self._sample(), self._endpoint(), decision, self.fleet, self.learned, self.result, self.journal_error, 0.02)
+        return Tick(
+            self.key,
+            self._sample(),
+            self._endpoint(),
+            decision,
+            self.fleet,
+            self.learned,
+            self.outlook,
+            self.result,
+            self.journal_error,
+            0.02,
+        )
 
     def _sample(self) -> Observation[Sample]:
         if self.concurrency is None:

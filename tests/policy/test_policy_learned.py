@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from scaler.knowledge import read
+from scaler.knowledge import Document, read
 from scaler.model import Bounds, Inputs, Known, Start, Unknown
 from scaler.policy import Memory, step
 from scaler.policy.capacity import Estimate
-from scaler.policy.learned import Learned, apply, at_rest, observe
+from scaler.policy.learned import Learned, apply, observe
 from scaler.pooled import LIVE
 from scaler.settings import EndpointSettings, PolicySettings, ReplicaSettings
 from scaler.store.codec import encode
@@ -121,8 +121,9 @@ def test_what_is_not_known_teaches_nothing() -> None:
 
 
 def test_the_night_after_a_restart_knows_what_the_day_has_taught(learning: list[Governed]) -> None:
-    again = read(encode(at_rest(learning[-1].memory.learned)))
+    memory = learning[-1].memory
+    again = read(encode(Document(memory.learned, memory.outlook, 0.0)))
     assert again is not None
-    known = step("chat", SETTINGS, inputs(1), Memory(learned=again), LIVE)[1].learned
+    known = step("chat", SETTINGS, inputs(1), Memory(learned=again.learned), LIVE)[1].learned
     assert known.estimate is not None
     assert known.estimate.knee == pytest.approx(4, rel=0.15)

@@ -1,10 +1,15 @@
 """What was learned of an endpoint outlives the process."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
-from scaler.knowledge import read
+import numpy as np
+
+from scaler.knowledge import Document, Knowledge, read
+from scaler.policy import Memory
+from scaler.policy.forecast import Quantiles, Record
+from scaler.policy.forecast.record import DAY
 from scaler.policy.learned import Learned, at_rest
+from scaler.policy.outlook import Fitted, Outlook, resumed
 from scaler.settings import EndpointSettings, ReplicaSettings
 from scaler.store.codec import encode
 from scaler.store.sqlite import SqliteStore
@@ -29,10 +34,39 @@ def test_a_morning_of_the_world_is_read_back_bit_for_bit() -> None:
     assert learned.estimate.knee is not None
     assert learned.demand.service_seconds is not None
     assert learned.cold_start.starts
-    assert read(encode(at_rest(learned))) == at_rest(learned)
+    kept = read(encode(Document(learned, Outlook(), 5.0)))
+    assert kept is not None
+    assert (kept.learned, kept.at) == (at_rest(learned), 5.0)
     assert len(encode(at_rest(learned))) < 50_000
 
 
 def test_another_versions_document_counts_as_none() -> None:
-    assert read(encode(replace(Learned(), serving=2)).replace('"serving"', '"serves"')) == Learned()
+    assert read(encode(Learned())) is None
     assert read("no JSON") is None
+
+
+def test_a_fortnight_of_demand_goes_on_after_a_restart_with_a_gap() -> None:
+    values = np.linspace(1.0, 5.0, 15 * DAY)
+    outlook = Outlook(Record(values, 15 * DAY), values.size, Fitted(6, Quantiles(0.9, 0.9), np.ones((2, 3)), 14 * DAY))
+    text = encode(Document(Learned(), outlook, at=1e9))
+    kept = read(text)
+    assert kept is not None
+    assert len(text) < 600_000
+    again = resumed(kept.outlook, kept.at, 1e9 + 3600.0, now=7000.0)
+    record = again.record.until(7000.0)
+    assert record.values[: -3600 // 30].tolist() == values[3600 // 30 :].tolist()
+    assert np.isnan(record.values[-3600 // 30 :]).all()
+    assert again.fitted is not None
+    assert record.end - again.fitted.at == DAY + 3600 // 30
+    backwards = resumed(kept.outlook, kept.at, 1e9 - 50.0, now=7000.0)
+    assert backwards.record.end == 7000 // 30
+
+
+async def test_a_controller_remembers_what_another_process_kept(store: SqliteStore) -> None:
+    first, second = Knowledge("endpoint-1", store), Knowledge("endpoint-1", store)
+    memory = Memory(outlook=Outlook(Record(np.ones(500), 500), 500))
+    assert (await first.recall(memory, now=0.0, at=1e9)) is memory
+    await first.keep(memory, now=15_000.0, at=1e9)
+    recalled = await second.recall(Memory(), now=30.0, at=1e9 + 60)
+    assert recalled.outlook.known == 500
+    assert (await second.recall(memory, now=30.0, at=1e9)) is memory

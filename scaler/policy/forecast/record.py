@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scaler.policy.forecast.arrays import Kept
+from scaler.arrays import Kept
 from scaler.policy.forecast.windows import Floats
 
 STEP_SECONDS = 30.0

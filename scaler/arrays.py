@@ -4,9 +4,10 @@ from base64 import b64decode, b64encode
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import PlainValidator
 
-from scaler.policy.forecast.windows import Floats
+Floats = NDArray[np.float64]
 
 
 def to_plain(array: Floats) -> dict[str, Any]:
