@@ -162,6 +162,8 @@ class _Insight:
             one.labels(key).set(math.nan)
         for share in SHARES:
             self._cold_start.labels(key, f"{share:g}").set(math.nan)
+        for kind in ("ahead", "hold"):
+            self._forecast.labels(key, kind).set(math.nan)
         for kind in ("offered", "in_flight"):
             self._demand.labels(key, kind).set(math.nan)
 

@@ -9,7 +9,7 @@ from scaler.backtest.fluid import Rules
 from scaler.controller import Tick
 from scaler.model import Known
 from scaler.settings import EndpointSettings
-from scaler.shadow import Beat, Shadow
+from scaler.shadow import ACTUAL, OTHERS, SCALER, Beat, Shadow, Standing
 
 LARGEST = 59
 """Times the minimum: the fluid model keeps to less than sixty."""
@@ -48,11 +48,15 @@ class Shadows:
 
     def status(self, key: str) -> dict[str, Any]:
         """For the status page: dollars, share of work on time and replicas by lane; empty before the first tick."""
-        shadow = self._shadows.get(key)
         return {
             name: {"dollars": round(lane.dollars, 2), "attainment": round(lane.attainment, 4), "replicas": lane.replicas}
-            for name, lane in (shadow[1].standings.items() if shadow else ())
+            for name, lane in (self._standings(key).items() if key in self._shadows else ())
         }
+
+    def _standings(self, key: str) -> Mapping[str, Standing]:
+        """Where the lanes stand; at the start before the first tick, so that their series are there from the beginning."""
+        known = self._shadows.get(key)
+        return known[1].standings if known else dict.fromkeys((ACTUAL, SCALER, *OTHERS), Standing(self._settings[key].min_replicas))
 
     def collect(self) -> Iterator[Metric]:
         """Families of one reading; ratios of work on time to work are the lanes' attainment."""
@@ -61,8 +65,8 @@ class Shadows:
         work = CounterMetricFamily("scaler_shadow_work_replica_seconds", "Work that came.", labels=labels)
         on_time = CounterMetricFamily("scaler_shadow_on_time_replica_seconds", "Of it, what would have been served on time.", labels=labels)
         replicas = GaugeMetricFamily("scaler_shadow_replicas", "Replicas it would have now, ready and starting.", labels=labels)
-        for key, (_, shadow) in self._shadows.items():
-            for name, lane in shadow.standings.items():
+        for key in self._settings:
+            for name, lane in self._standings(key).items():
                 dollars.add_metric([key, name], lane.dollars)
                 work.add_metric([key, name], lane.work)
                 on_time.add_metric([key, name], lane.on_time)

@@ -14,9 +14,13 @@ import yaml
 
 from scaler.clock import VirtualClock
 from scaler.observability.metrics import ControlMetrics, MeterCollector, TickCollector
+from scaler.observability.shadow import Shadows
+from scaler.policy.demand import Load
+from scaler.policy.learned import Learned
 from scaler.proxy.meter import Meter
+from scaler.settings import EndpointSettings
 from tests.grafana.dashboard import Dashboard, metrics_in
-from tests.observability.ticks import StillProxy
+from tests.observability.ticks import StillProxy, TickStory
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,10 @@ def exported() -> dict[str, Series]:
     metrics = ControlMetrics(["chat"])
     metrics.registry.register(MeterCollector(Meter(VirtualClock().monotonic), StillProxy()))
     metrics.registry.register(TickCollector(lambda: {"completed": 1}))
+    shadows = Shadows()
+    shadows.use({"chat": EndpointSettings(id="endpoint-1", max_replicas=4)})
+    shadows.follow(TickStory(learned=Learned(loads=(Load(0.0, 10.0, 1.0, 1.0),))).tick(), dollars_per_hour=6.0)
+    metrics.registry.register(shadows)
     families = metrics.registry.collect()
     return {sample.name: Series(family.name, frozenset(sample.labels)) for family in families for sample in family.samples}
 

@@ -40,6 +40,10 @@ async def unanswered(server: Prometheus, queries: dict[str, str]) -> dict[str, s
     return left
 
 
+LATER = {"Demand and forecast B", "Requests a replica serves well B"}
+"""What a daemon of a minute does not know yet: forecasts begin after an hour, the knee is known after a day."""
+
+
 async def test_every_query_of_the_dashboard_has_an_answer(dashboard: Dashboard, scrape_example: dict[str, Any], tmp_path: Path) -> None:
     binary = find_prometheus()
     if binary is None:
@@ -49,7 +53,7 @@ async def test_every_query_of_the_dashboard_has_an_answer(dashboard: Dashboard, 
         target.surge()
         queries = {name: concrete(expression) for name, expression in dashboard.queries().items()}
         assert len(queries) >= len(dashboard.panels)
-        assert await unanswered(server, queries) == {}
+        assert set(await unanswered(server, queries)) <= LATER
         values = {
             name: await server.label_values(concrete(selector), label) for name, (selector, label) in dashboard.label_queries().items()
         }
