@@ -28,7 +28,6 @@ from scaler.observability.declared import DeclaredCollector, announce, declared_
 from scaler.observability.gates import GateCollector, gate_status
 from scaler.observability.metrics import ControlMetrics, MeterCollector, TickCollector
 from scaler.observability.report import Reporter, explanation
-from scaler.observability.shadow import Shadows
 from scaler.observability.windows import WindowCollector, windows_status
 from scaler.policy.fleet import Fleet
 from scaler.policy.learned import Learned
@@ -44,6 +43,7 @@ from scaler.sampling.own_meter import OwnMeter
 from scaler.scheduler import Scheduler
 from scaler.schedules import Plans
 from scaler.settings import ClockSettings, ConfigError, Settings
+from scaler.shadow import Shadows
 from scaler.store import open_store
 from scaler.store.base import Store, StoreError
 from scaler.store.sole import sole_owner

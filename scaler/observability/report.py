@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -11,7 +11,6 @@ from scaler.actuator import Skipped
 from scaler.controller import Tick
 from scaler.model import Decision, Endpoint, Known, Observation, Price, Reason, Sample
 from scaler.observability.metrics import ControlMetrics
-from scaler.observability.shadow import Shadows
 from scaler.policy.cold_start import PLANNED
 from scaler.policy.learned import Learned
 from scaler.policy.outlook import Outlook
@@ -30,6 +29,18 @@ class Watched:
     price: Price | None = None
     cost_dollars: float = 0.0
     recent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+
+class Shadows(Protocol):
+    """Other ways of scaling beside the live one."""
+
+    def follow(self, tick: Tick, dollars_per_hour: float) -> None:
+        """Hear of a tick."""
+        ...
+
+    def status(self, key: str) -> dict[str, Any]:
+        """For the status page."""
+        ...
 
 
 class Reporter:

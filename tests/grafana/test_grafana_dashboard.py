@@ -14,11 +14,11 @@ import yaml
 
 from scaler.clock import VirtualClock
 from scaler.observability.metrics import ControlMetrics, MeterCollector, TickCollector
-from scaler.observability.shadow import Shadows
 from scaler.policy.demand import Load
 from scaler.policy.learned import Learned
 from scaler.proxy.meter import Meter
 from scaler.settings import EndpointSettings
+from scaler.shadow import Shadows
 from tests.grafana.dashboard import Dashboard, metrics_in
 from tests.observability.ticks import StillProxy, TickStory
 

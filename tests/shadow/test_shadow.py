@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.backtest.fluid import Rules
-from scaler.shadow import ACTUAL, SCALER, Beat, Shadow
+from scaler.shadow.lanes import ACTUAL, SCALER, Beat, Shadow
 
 RULES = Rules(cold_start_seconds=180.0, max_replicas=4)
 TICK = 10.0

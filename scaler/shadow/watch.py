@@ -9,7 +9,7 @@ from scaler.backtest.fluid import Rules
 from scaler.controller import Tick
 from scaler.model import Known
 from scaler.settings import EndpointSettings
-from scaler.shadow import ACTUAL, OTHERS, SCALER, Beat, Shadow, Standing
+from scaler.shadow.lanes import ACTUAL, OTHERS, SCALER, Beat, Shadow, Standing
 
 LARGEST = 59
 """Times the minimum: the fluid model keeps to less than sixty."""

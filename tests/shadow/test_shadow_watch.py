@@ -7,11 +7,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from scaler.model import Bounds
-from scaler.observability.shadow import Shadows
 from scaler.policy.demand import Load
 from scaler.policy.fleet import Fleet
 from scaler.policy.learned import Learned
 from scaler.settings import EndpointSettings
+from scaler.shadow import Shadows
 from tests.observability.ticks import TickStory
 
 SETTINGS = {"chat": EndpointSettings(id="endpoint-1", max_replicas=4)}
