@@ -12,7 +12,6 @@ import platform
 import statistics
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -176,8 +175,7 @@ def site() -> Iterator[tuple[Site, Server]]:
 def machine() -> str:
     """What the figures belong to."""
     models = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    build = "optimized" if "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "") else "not profile-guided"
-    python = f"Python {platform.python_version()} ({build} build)"
+    python = f"Python {platform.python_version()} of {sys.base_prefix}"
     return f"{datetime.now(UTC):%Y-%m-%d}, {len(models)} x {models[0] if models else platform.machine()}, {python}"
 
 
