@@ -207,7 +207,7 @@ def _decide_running(situation: Situation, endpoint: Endpoint, state: PolicyState
 
 
 def _steer(situation: Situation, fleet: Fleet, state: PolicyState) -> tuple[Course, PolicyState]:
-    """By forecast where there is one, by the traffic of the moment until then."""
+    """By forecast where there is one, by the traffic of the moment until then; a spike of the moment (``present``) may start nothing."""
     history, settings, now = situation.history, situation.settings, situation.now
     need = measure(history, fleet, settings.policy, now)
     plan = planned(situation.outlook, history, fleet, settings, now)
@@ -215,14 +215,13 @@ def _steer(situation: Situation, fleet: Fleet, state: PolicyState) -> tuple[Cour
         plan = None
     if plan is None:
         state = _remember(state, need, settings, now)
-        course, needed = _react(situation, need, fleet, state), need.replicas
+        course, present = _react(situation, need, fleet, state), need.replicas
     else:
         state = _remember(state, replace(need, replicas=plan.needed, burst=False), settings, now)
         objection = _doubt(situation) or _refusal(situation, plan.wanted, settings.policy.stable_window_seconds)
-        course, needed = follow(plan, fleet, settings, objection), plan.needed
-    state = replace(state, spikes=spike.observe(state.spikes, min(needed, settings.max_replicas), fleet.total, now))
-    foreseen = plan is not None and plan.term is Term.AHEAD
-    if course.replicas > max(fleet.total, settings.min_replicas) and not foreseen and (passing := _passing(situation, fleet, state)):
+        course, present = follow(plan, fleet, settings, objection), math.ceil(plan.load)
+    state = replace(state, spikes=spike.observe(state.spikes, min(present, settings.max_replicas), fleet.total, now))
+    if course.replicas > max(fleet.total, settings.min_replicas) and (passing := _passing(situation, fleet, state)):
         course = Course(fleet.total, (passing,), (Alternative(course.replicas, passing.sentence),), passing.code.value)
     return course, state
 

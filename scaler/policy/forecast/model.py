@@ -62,8 +62,10 @@ def refit(record: Record, pooled: Network, lead_seconds: float, aims: Quantiles)
 
 
 def fit(seen: Features, goals: Floats, lead: int, pooled: Network, aims: Quantiles) -> Model:
-    """A model from features at instants and what became of them (`targets`)."""
+    """A model from features at instants and what became of them (`targets`); with too few of them the network alone."""
     usable = ~np.isnan(seen.level) & ~np.isnan(goals).any(axis=0)
+    if np.count_nonzero(usable) < seen.own:
+        return assemble(lead, aims, pooled, None)
     columns, level = seen.values[usable, : seen.own], seen.level[usable]
     weight = weights(level)
     heads = [fit_quantile(columns, goal - level, weight, tau) for goal, tau in zip(goals[:, usable], (aims.up, aims.down), strict=True)]
