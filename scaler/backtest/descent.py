@@ -1,7 +1,7 @@
 """Trains a `Network` by gradient descent on the pinball loss, in plain numpy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -50,6 +50,29 @@ def train(inputs: Singles, growths: Singles, weight: Singles, names: Sequence[st
     *inner, skip = parts
     layers = tuple(zip(inner[::2], inner[1::2], strict=True))
     return Network(tuple(names), tuple(taus), shift, scale, layers, skip)
+
+
+def together(networks: Sequence[Network]) -> Network:
+    """One network whose outputs are the mean of those of ``networks``, trained on the same inputs: their layers side by side."""
+    stacks = list(zip(*(network.layers for network in networks), strict=True))
+    begin = (np.hstack([weights for weights, _ in stacks[0]]), np.hstack([offsets for _, offsets in stacks[0]]))
+    inner = [(_diagonal([weights for weights, _ in stack]), np.hstack([offsets for _, offsets in stack])) for stack in stacks[1:-1]]
+    shares = np.vstack([weights for weights, _ in stacks[-1]]) / np.float32(len(networks))
+    end = (shares.astype(np.float32), _mean([offsets for _, offsets in stacks[-1]]))
+    return replace(networks[0], layers=(begin, *inner, end), skip=_mean([network.skip for network in networks]))
+
+
+def _mean(arrays: Sequence[Singles]) -> Singles:
+    return np.asarray(np.mean(arrays, axis=0), dtype=np.float32)
+
+
+def _diagonal(blocks: Sequence[Singles]) -> Singles:
+    """The blocks along the diagonal, nothing elsewhere."""
+    ends = np.cumsum([block.shape for block in blocks], axis=0)
+    whole = np.zeros(ends[-1], dtype=np.float32)
+    for block, (row, column) in zip(blocks, ends, strict=True):
+        whole[row - block.shape[0] : row, column - block.shape[1] : column] = block
+    return whole
 
 
 def _beginning(sizes: Sequence[int], dice: np.random.Generator) -> list[Singles]:

@@ -8,13 +8,13 @@ machine, same bytes.
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from scaler.backtest.demand import demand_series
-from scaler.backtest.descent import Schooling, train
+from scaler.backtest.descent import Schooling, together, train
 from scaler.backtest.planned import record_of
 from scaler.backtest.synthetic import draw_peak, endpoints, scaled
 from scaler.policy.forecast import Network
@@ -29,6 +29,9 @@ from scaler.world.workload import read_trace
 LEADS = (30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 1200.0)
 """Seconds."""
 SEED = 2
+SCHOOLING = Schooling()
+NETWORKS = 2
+"""Trained with dice of their own, and averaged."""
 TAUS = (0.8, 0.9, 0.95, 0.98)
 ROWS = 600
 """Instants of each endpoint and lead, drawn from its second day on; a trace has `TRACE_ROWS`."""
@@ -94,13 +97,14 @@ def _day(spare: int, dice: np.random.Generator) -> int:
     return DAY * int(dice.integers(0, spare // DAY + 1))
 
 
-def pooled(examples: Sequence[Example], leads: Sequence[float] = LEADS, how: Schooling | None = None) -> Network:
-    """One network for all examples and leads."""
+def pooled(examples: Sequence[Example], *, leads: Sequence[float] = LEADS, how: Schooling = SCHOOLING, count: int = NETWORKS) -> Network:
+    """For all examples and leads: ``count`` networks that differ in their dice, taken together."""
     dice = np.random.default_rng(0)
     parts = [_rows(example, steps_of(lead), dice) for example in examples for lead in leads]
     names = features(np.ones(1), np.array([1]), 1).names
     inputs, growths, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return train(inputs, growths, weight, names, taus=TAUS, how=how or Schooling())
+    schools = [replace(how, seed=how.seed + number) for number in range(count)]
+    return together([train(inputs, growths, weight, names, taus=TAUS, how=each) for each in schools])
 
 
 def _rows(example: Example, lead: int, dice: np.random.Generator) -> tuple[Singles, Singles, Singles]:

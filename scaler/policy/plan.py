@@ -23,7 +23,7 @@ class Tuning:
     tau_up:    quantile of the peak ahead to be ready for
     tau_down:  quantile of the peak over two leads to keep replicas for
     headroom:  factor on both
-    tolerance: replicas by which the peak ahead must exceed what is there before more is started for it
+    tolerance: replicas by which the need must exceed what is there before more is started
     floor:     share of a replica's capacity that the load of the last minute may use
     alone:     the same while there is no forecast
     """
@@ -31,7 +31,7 @@ class Tuning:
     tau_up: float
     tau_down: float
     headroom: float
-    tolerance: float = 0.1
+    tolerance: float = 0.15
     floor: float = 1.0
     alone: float = 0.7
 
@@ -42,11 +42,11 @@ class Tuning:
 
 
 ANCHORS: tuple[tuple[float, Tuning], ...] = (
-    (60.0, Tuning(0.9, 0.92, 0.98)),
-    (180.0, Tuning(0.9, 0.94, 1.01)),
+    (60.0, Tuning(0.9, 0.92, 0.965)),
+    (180.0, Tuning(0.9, 0.95, 1.0)),
     (600.0, Tuning(0.95, 0.95, 1.1)),
 )
-"""Frozen defaults by lead in seconds, chosen on traces that the pooled weights were not fitted to."""
+"""Frozen defaults by lead in seconds, chosen on endpoints that the network had not been trained on."""
 
 
 def tuning(lead_seconds: float) -> Tuning:
@@ -121,9 +121,9 @@ def plan(forecast: Forecast | None, standing: Standing, settings: Tuning, *, cau
         ahead = settings.headroom * forecast.up
         keep = max(ahead, settings.headroom * forecast.down)
     load = standing.load / (settings.alone if cautious or forecast is None else settings.floor)
-    fewest, most = _replicas(max(ahead - settings.tolerance, load)), _replicas(max(keep, load))
+    fewest, most = _replicas(max(ahead, load) - settings.tolerance), _replicas(max(keep, load))
     if fewest > standing.replicas:
-        needed, term = fewest, Term.LOAD if load > ahead - settings.tolerance else Term.AHEAD
+        needed, term = fewest, Term.AHEAD if ahead >= load else Term.LOAD
     elif most < standing.replicas:
         needed, term = most, Term.SURPLUS
     else:

@@ -45,6 +45,7 @@ def test_office_hours_cost_little_more_than_for_a_clairvoyant(cold_start: float,
     rules = Rules(cold_start)
     score = run(demand, Planned(demand, rules, shipped()), rules)
     assert score.attainment >= 0.99
+    assert score.actions <= 2 * 100
     assert score.cost_replica_minutes <= most * oracle(demand, rules).cost_replica_minutes
 
 
@@ -53,6 +54,15 @@ def test_a_steady_load_is_left_alone() -> None:
     rules = Rules(180.0, warm_up_seconds=3600.0)
     score = run(demand, Planned(demand, rules, shipped()), rules)
     assert (score.attainment, score.actions) == (1.0, 0)
+
+
+def test_noise_of_a_fifth_around_a_target_changes_little() -> None:
+    dice, rules = np.random.default_rng(0), Rules(180.0, warm_up_seconds=3600.0)
+    for mean in (1.7, 2.4):
+        demand = mean * np.repeat(dice.uniform(0.8, 1.2, 1440), 6)  # a day, minute by minute
+        score = run(demand, Planned(demand, rules, shipped()), rules)
+        assert score.attainment >= 0.999
+        assert score.actions <= 2 * 24
 
 
 @pytest.mark.skipif(not TRACES.is_dir(), reason="BACKTEST_TRACES names no folder of traces")

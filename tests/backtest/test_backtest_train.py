@@ -1,4 +1,5 @@
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,17 @@ def test_training_is_the_same_every_time_and_survives_the_file(tmp_path: Path) -
     columns = np.random.default_rng(0).normal(size=(5, len(made.names)))
     assert np.array_equal(made.outputs(columns, 6), back.outputs(columns, 6))
     assert (made.names, made.taus) == (back.names, back.taus)
+
+
+def test_networks_taken_together_say_what_they_say_on_average() -> None:
+    examples = [Example("a", office(3), 100)]
+    how = Schooling(hidden=(8, 5), steps=20, batch=64)
+    one, other = (pooled(examples, leads=(180.0,), how=replace(how, seed=seed), count=1) for seed in (0, 1))
+    both = pooled(examples, leads=(180.0,), how=how, count=2)
+    columns = np.random.default_rng(0).normal(size=(5, len(one.names)))
+    mean = (one.outputs(columns, 6) + other.outputs(columns, 6)) / 2
+    assert both.outputs(columns, 6) == pytest.approx(mean, abs=1e-5)
+    assert not np.allclose(one.outputs(columns, 6), other.outputs(columns, 6))
 
 
 def test_descent_finds_quantiles_that_bend() -> None:

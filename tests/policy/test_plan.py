@@ -23,12 +23,12 @@ def test_what_is_starting_already_counts() -> None:
 
 
 def test_a_peak_that_hardly_exceeds_what_is_there_starts_nothing() -> None:
-    assert planned(up=3.05, down=3.2, load=2.0, running=3).term is Term.HOLD
-    assert planned(up=3.15, down=3.2, load=2.0, running=3).wanted == 4
+    assert planned(up=3.1, down=3.2, load=2.0, running=3).term is Term.HOLD
+    assert planned(up=3.2, down=3.2, load=2.0, running=3).wanted == 4
 
 
 def test_a_queue_starts_replicas_that_no_forecast_asked_for() -> None:
-    told = planned(up=2.0, down=2.5, load=6.1, running=3)
+    told = planned(up=2.0, down=2.5, load=6.2, running=3)
     assert (told.wanted, told.term) == (7, Term.LOAD)
 
 
