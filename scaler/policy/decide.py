@@ -43,6 +43,10 @@ OFFERED_SECONDS = 30.0
 STOPPED_BY_OTHERS = Reason(ReasonCode.STOPPED_BY_OTHERS, "It was not scaler that stopped it: the platform's idle timer or a person did.")
 
 
+YOUNG_STABILIZATION_SECONDS = 180.0
+"""While a forecast is young, what it would give back must have been too much for so long; it knows no hold yet that it could trust."""
+
+
 @dataclass(frozen=True, slots=True)
 class Situation:
     """Everything a decision may look at.
@@ -219,6 +223,8 @@ def _steer(situation: Situation, fleet: Fleet, state: PolicyState) -> tuple[Cour
     else:
         state = _remember(state, replace(need, replicas=plan.needed, burst=False), settings, now)
         objection = _doubt(situation) or _refusal(situation, plan.wanted, settings.policy.stable_window_seconds)
+        if situation.outlook.young:
+            objection = objection or _stabilizing(plan.wanted, state, settings, YOUNG_STABILIZATION_SECONDS)
         course, present = follow(plan, fleet, settings, objection), math.ceil(plan.load)
     state = replace(state, spikes=spike.observe(state.spikes, min(present, settings.max_replicas), fleet.total, now))
     if course.replicas > max(fleet.total, settings.min_replicas) and (passing := _passing(situation, fleet, state)):
@@ -383,11 +389,17 @@ def _objection(situation: Situation, target: int, fleet: Fleet, state: PolicySta
     if now < state.panic_until:
         why = f"A burst passed {policy.stable_window_seconds - (state.panic_until - now):.0f} s ago."
         return Reason(ReasonCode.STABILIZING, why, {"panic_seconds_left": state.panic_until - now})
-    highest = max(replicas for _, replicas in state.needs)
-    if min(highest, settings.max_replicas) > target:
-        why = f"{in_words(highest)} needed at some moment of the last {policy.stabilization_seconds:.0f} s."
-        return Reason(ReasonCode.STABILIZING, why, {"highest_need": highest})
-    return _refusal(situation, target, policy.stabilization_seconds)
+    return _stabilizing(target, state, settings, policy.stabilization_seconds) or _refusal(situation, target, policy.stabilization_seconds)
+
+
+def _stabilizing(target: int, state: PolicyState, settings: EndpointSettings, window: float) -> Reason | None:
+    """More than ``target`` were needed within the last ``window`` seconds."""
+    now = state.needs[-1][0]
+    highest = max(replicas for when, replicas in state.needs if when > now - window)
+    if min(highest, settings.max_replicas) <= target:
+        return None
+    why = f"{in_words(highest)} needed at some moment of the last {window:.0f} s."
+    return Reason(ReasonCode.STABILIZING, why, {"highest_need": highest})
 
 
 def _doubt(situation: Situation) -> Reason | None:
