@@ -1,16 +1,17 @@
 """The policy with its forecast, told in minutes: a past on record, then the decisive hour."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
-from scaler.model import Bounds, ReasonCode
+from scaler.model import Bounds, Decision, ReasonCode
 from scaler.policy import Memory
 from scaler.policy.forecast import Record
 from scaler.policy.forecast.record import DAY, STEP_SECONDS
 from scaler.policy.forecast.windows import Floats
 from scaler.policy.outlook import Outlook
+from tests.policy.forecast.weeks import office
 from tests.policy.story import Story
 
 PER_REPLICA = 8.0
@@ -88,3 +89,81 @@ def test_noise_around_a_target_brings_at_most_two_actions_an_hour(story: Story) 
         story.tick(1.4 * PER_REPLICA * (1 + dice.uniform(-0.2, 0.2)))
     counts = [2, *(decision.bounds.min_replicas for decision in story.decisions)]
     assert sum(one != other for one, other in pairwise(counts)) <= 2
+
+
+@dataclass(frozen=True)
+class Minute:
+    """What one tick of a played past-and-future came to."""
+
+    hour: float
+    demand: float
+    ready: int
+    decision: Decision
+
+
+def live(story: Story, past: Floats, future: Floats, replicas: int) -> list[Minute]:
+    """Play ``future`` (30 s each, in replicas) after ``past``; up to sixteen replicas of a known capacity."""
+    policy = story.settings.policy.model_copy(update={"target_concurrency": PER_REPLICA})
+    story.settings = story.settings.model_copy(update={"max_replicas": 16, "policy": policy})
+    with_past(story, past, replicas)
+    told = []
+    for demand in future.tolist():
+        for _ in range(3):
+            decision = story.tick(demand * PER_REPLICA)
+            told.append(Minute(story.now % 86400 / 3600, demand, story.fleet.ready, decision))
+    return told
+
+
+def served(told: list[Minute]) -> float:
+    """Share of ticks in which what arrived fitted what was ready."""
+    return float(np.mean([minute.ready >= minute.demand for minute in told]))
+
+
+def changes(told: list[Minute]) -> int:
+    counts = [minute.decision.bounds.min_replicas for minute in told]
+    return sum(one != other for one, other in pairwise(counts))
+
+
+HOUR = DAY // 24
+EIGHT = 8 * DAY + 8 * HOUR
+"""Eight in the morning of a working day, with a week and a day before it."""
+
+
+def test_a_slow_ramp_is_climbed_replica_by_replica(story: Story) -> None:
+    noise = np.exp(0.03 * np.random.default_rng(3).standard_normal(2 * HOUR))
+    told = live(story, steady(1.0), np.linspace(1, 5, 2 * HOUR) * noise, 2)
+    assert served(told) > 0.97
+    assert changes(told) <= 6
+    steps = [(a.decision.bounds.min_replicas, b.decision.bounds.min_replicas) for a, b in pairwise(told)]
+    assert {after - before for before, after in steps} <= {0, 1}
+    reasons = {minute.decision.reasons[0].code for minute in told}
+    assert ReasonCode.FORECAST in reasons
+    assert ReasonCode.TRAFFIC_DOWN not in reasons
+
+
+def test_the_morning_rush_finds_replicas_ready(story: Story) -> None:
+    week = office(9, seed=4)
+    told = live(story, week[:EIGHT], week[EIGHT : EIGHT + 2 * HOUR], 1)
+    first = next(minute for minute in told if minute.decision.reasons[0].code is ReasonCode.FORECAST)
+    rush = next(minute for minute in told if minute.demand > 1)
+    assert first.hour <= rush.hour - 300 / 3600, "a start takes five minutes, so it begins before the rush does"
+    assert "In 5 min, when a start would serve" in first.decision.sentence
+    assert served(told) == 1.0
+
+
+def test_on_a_holiday_what_was_made_ready_is_given_back(story: Story) -> None:
+    told = live(story, office(9, seed=4)[:EIGHT], np.full(3 * HOUR, 0.5), 1)
+    most = max(minute.decision.bounds.min_replicas for minute in told)
+    assert 2 <= most <= 3, "two replicas in all for a rush that does not come"
+    assert told[-1].decision.bounds.min_replicas < most
+    assert ReasonCode.TRAFFIC_DOWN in {minute.decision.reasons[0].code for minute in told}
+
+
+def test_traffic_that_grows_a_tenth_a_day_is_served_beyond_every_earlier_day(story: Story) -> None:
+    week = office(9, seed=4)
+    grown = 0.45 * week * 1.1 ** (np.arange(week.size) // DAY)
+    today = grown[EIGHT : EIGHT + 2 * HOUR]
+    told = live(story, grown[:EIGHT], today, 1)
+    assert today.max() > grown[: 8 * DAY].max()
+    assert served(told) > 0.97
+    assert max(minute.decision.bounds.min_replicas for minute in told) <= 1.5 * today.max()
