@@ -25,15 +25,17 @@ from scaler.model import (
 from scaler.policy import spike
 from scaler.policy.ahead import follow, planned
 from scaler.policy.calendar import take_note
-from scaler.policy.course import Course, in_words, more, same, short
+from scaler.policy.course import Course
 from scaler.policy.fleet import RUNNING, Fleet, track
 from scaler.policy.history import History
 from scaler.policy.learned import Learned
 from scaler.policy.limits import Limits, afford, limit
+from scaler.policy.moment import react
+from scaler.policy.objections import doubt, refusal, stabilizing
 from scaler.policy.outlook import Outlook
 from scaler.policy.plan import Term
 from scaler.policy.presence import Kept, kept
-from scaler.policy.reactive import Need, measure, refuse_consolidation
+from scaler.policy.reactive import Need, measure
 from scaler.policy.returns import WINDOW_SECONDS
 from scaler.policy.state import PolicyState
 from scaler.settings import EndpointSettings
@@ -219,17 +221,23 @@ def _steer(situation: Situation, fleet: Fleet, state: PolicyState) -> tuple[Cour
         plan = None
     if plan is None:
         state = _remember(state, need, settings, now)
-        course, present = _react(situation, need, fleet, state), need.replicas
+        course, present = react(need, fleet, history, state, settings), need.replicas
     else:
         state = _remember(state, replace(need, replicas=plan.needed, burst=False), settings, now)
-        objection = _doubt(situation) or _refusal(situation, plan.wanted, settings.policy.stable_window_seconds)
-        if situation.outlook.young:
-            objection = objection or _stabilizing(plan.wanted, state, settings, YOUNG_STABILIZATION_SECONDS)
-        course, present = follow(plan, fleet, settings, objection), math.ceil(plan.load)
+        course, present = follow(plan, fleet, settings, _objection(situation, plan.wanted, state)), math.ceil(plan.load)
     state = replace(state, spikes=spike.observe(state.spikes, min(present, settings.max_replicas), fleet.total, now))
     if course.replicas > max(fleet.total, settings.min_replicas) and (passing := _passing(situation, fleet, state)):
         course = Course(fleet.total, (passing,), (Alternative(course.replicas, passing.sentence),), passing.code.value)
     return course, state
+
+
+def _objection(situation: Situation, target: int, state: PolicyState) -> Reason | None:
+    """What speaks against taking away what no forecast asks for."""
+    history, settings, now = situation.history, situation.settings, situation.now
+    objection = doubt(history, settings.policy, now) or refusal(history, target, settings, now, settings.policy.stable_window_seconds)
+    if objection is None and situation.outlook.young:
+        return stabilizing(target, state.needs, settings, YOUNG_STABILIZATION_SECONDS)
+    return objection
 
 
 def _passing(situation: Situation, fleet: Fleet, state: PolicyState) -> Reason | None:
@@ -322,103 +330,6 @@ def _wager(awake: Kept) -> dict[str, float]:
 def _clock(at: float) -> str:
     """Unix seconds as HH:MM of the day."""
     return f"{int(at // 3600 % 24):02}:{int(at // 60 % 60):02}"
-
-
-def _react(situation: Situation, need: Need, fleet: Fleet, state: PolicyState) -> Course:
-    """What the traffic of the moment needs: while there is no forecast."""
-    settings = situation.settings
-    wanted = min(max(need.replicas, settings.min_replicas), settings.max_replicas)
-    if fleet.missing and wanted >= fleet.total:
-        return short(wanted, _figures(need, fleet), fleet)
-    if wanted > fleet.total:
-        return _up(need, fleet, settings)
-    if wanted < fleet.total:
-        return _down(situation, need, fleet, state)
-    why = f"{need.stable:.1f} requests in flight need {in_words(need.replicas)}; there: {fleet.total}."
-    return same(need.replicas, Reason(ReasonCode.STEADY, why, _figures(need, fleet)), fleet, settings)
-
-
-def _figures(need: Need, fleet: Fleet) -> dict[str, float]:
-    return {
-        "concurrency_stable": need.stable,
-        "concurrency_panic": need.panic,
-        "per_replica": need.per_replica,
-        "needed": need.replicas,
-        "ready": fleet.ready,
-        "starting": fleet.starting,
-    }
-
-
-def _up(need: Need, fleet: Fleet, settings: EndpointSettings) -> Course:
-    wanted = max(need.replicas, settings.min_replicas)
-    code = ReasonCode.BURST if need.burst else ReasonCode.TRAFFIC_UP
-    seen = f"{need.panic:.1f} requests in flight in a burst" if need.burst else f"{need.stable:.1f} requests in flight"
-    why = f"{seen} need {in_words(wanted)}; serving: {fleet.ready}, starting: {fleet.starting}."
-    return more(wanted, Reason(code, why, _figures(need, fleet)), fleet, settings)
-
-
-def _down(situation: Situation, need: Need, fleet: Fleet, state: PolicyState) -> Course:
-    """Fewer, but only with proof; each objection keeps what runs and says so."""
-    settings = situation.settings
-    lowest = max(need.replicas, settings.min_replicas)
-    target = min(max(lowest, fleet.total - settings.policy.max_step_down), settings.max_replicas)
-    objection = _objection(situation, target, fleet, state)
-    if objection is not None:
-        return Course(fleet.total, (objection,), (Alternative(target, objection.sentence),), objection.code.value)
-    highest = max(replicas for _, replicas in state.needs)
-    why = (
-        f"{need.stable:.1f} requests in flight need {in_words(need.replicas)}, never more than {highest} "
-        f"in the last {settings.policy.stabilization_seconds:.0f} s, and {target} pass the consolidation check: one step down."
-    )
-    limited = target > lowest
-    alternatives = (Alternative(lowest, "limited by max_step_down"),) if limited else ()
-    return Course(
-        target, (Reason(ReasonCode.TRAFFIC_DOWN, why, _figures(need, fleet)),), alternatives, "max_step_down" if limited else None
-    )
-
-
-def _objection(situation: Situation, target: int, fleet: Fleet, state: PolicyState) -> Reason | None:
-    """The first thing that speaks against taking replicas away."""
-    settings, now = situation.settings, situation.now
-    policy = settings.policy
-    if fleet.starting:
-        why = f"{in_words(fleet.starting)} still starting; nothing is taken away against a start under way."
-        return Reason(ReasonCode.WAITING_FOR_START, why, {"starting": fleet.starting})
-    if doubt := _doubt(situation):
-        return doubt
-    if now < state.panic_until:
-        why = f"A burst passed {policy.stable_window_seconds - (state.panic_until - now):.0f} s ago."
-        return Reason(ReasonCode.STABILIZING, why, {"panic_seconds_left": state.panic_until - now})
-    return _stabilizing(target, state, settings, policy.stabilization_seconds) or _refusal(situation, target, policy.stabilization_seconds)
-
-
-def _stabilizing(target: int, state: PolicyState, settings: EndpointSettings, window: float) -> Reason | None:
-    """More than ``target`` were needed within the last ``window`` seconds."""
-    now = state.needs[-1][0]
-    highest = max(replicas for when, replicas in state.needs if when > now - window)
-    if min(highest, settings.max_replicas) <= target:
-        return None
-    why = f"{in_words(highest)} needed at some moment of the last {window:.0f} s."
-    return Reason(ReasonCode.STABILIZING, why, {"highest_need": highest})
-
-
-def _doubt(situation: Situation) -> Reason | None:
-    """Only unbroken evidence may take anything away."""
-    needed, since = situation.settings.policy.stabilization_seconds, situation.history.known_since
-    proven = situation.now - (since if since is not None else situation.now)
-    if proven >= needed:
-        return None
-    why = f"Traffic is known without a gap for {proven:.0f} s; taking away needs {needed:.0f}."
-    return Reason(ReasonCode.WARMING_UP, why, {"known_seconds": proven})
-
-
-def _refusal(situation: Situation, target: int, window: float) -> Reason | None:
-    """Why ``target`` replicas would not do for the last ``window`` seconds."""
-    settings = situation.settings
-    refusal = refuse_consolidation(situation.history, target, settings, situation.now, window)
-    if refusal is None or target >= settings.max_replicas:
-        return None
-    return Reason(ReasonCode.CONSOLIDATION_REFUSED, f"{in_words(target)} would not do: {refusal}.", {"target": target})
 
 
 def _decision(situation: Situation, course: Course, power: Power, *, floor_max: int) -> Decision:
