@@ -13,12 +13,13 @@ COMPILE := $(UV) pip compile --quiet $(UV_FLAGS) --universal --python-version 3.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench bench-proxy soak compat-table corpus-table waking-page lock clean
+.PHONY: help demo test lint mutation bench bench-proxy soak compat-table corpus-table waking-page lock clean
 
 help:
 	@echo "make demo   see it work against a platform in a box; no account, no cost"
 	@echo "make test   everything that must hold: lint, types, layers, tests"
 	@echo "make lint   only the first three"
+	@echo "make mutation    change policy and guard in thousands of places, one at a time, and see whether a test fails"
 	@echo "make bench  what the request path costs beside nginx, and what a backtest costs"
 	@echo "make bench-proxy  what it costs beside nginx, HAProxy, Envoy, vllm-router and LiteLLM"
 	@echo "make soak   the request path under pressure, for hours (SOAK_FLAGS='--minutes 5': shorter)"
@@ -41,6 +42,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy scaler tests
 	$(BIN)/lint-imports
+
+mutation:
+	@$(MAKE) --no-print-directory VENV=.venv-mutation .venv-mutation/.mutation
+	.venv-mutation/bin/python -m tests.mutation.run $(MUTATION_FLAGS)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.proxy.run --only nginx scaler
@@ -66,12 +71,13 @@ lock: $(UV)
 	$(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt >/dev/null
 	$(COMPILE) pyproject.toml --constraints requirements/dev.txt --output-file requirements/runtime.txt >/dev/null
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/build.txt >/dev/null
+	$(COMPILE) --group mutation --constraints requirements/dev.txt --output-file requirements/mutation.txt >/dev/null
 	for name in envoy vllm litellm; do \
 		$(UV) pip compile --quiet $(UV_FLAGS) --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
 			--group peer-$$name --output-file requirements/peer-$$name.txt >/dev/null || exit 1; done
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-mutation mutants build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -89,6 +95,11 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
 	@echo "Installing scaler and $$(grep -c == $<) locked packages ($<) into $(VENV)"
 	@$(INSTALL) -r $<
 	@$(PIP) install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.mutation: requirements/mutation.txt $(VENV)/.dev
+	@echo "Installing $$(grep -c == $<) locked packages ($<) into $(VENV)"
+	@$(INSTALL) -r $<
 	@touch $@
 
 $(VENV)/bin/uv: | $(BIN)/python

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from scaler.actuator.actions import applied, plan, satisfied
 from scaler.actuator.guard import Circumstances, Skipped, SkipReason, examine, pause_state
+from scaler.ledger import NotGranted
 from scaler.model import Action, ActionKind, Bounds, Decision, Endpoint, EndpointState, Intent, Power
 from scaler.providers.base import BadReply
 from scaler.providers.together_v1 import parse_endpoint
@@ -69,12 +71,51 @@ def test_the_gate_opens_exactly_when_nothing_at_all_speaks_against_it(action: Ac
     assert objection is None or (objection.action == action and objection.detail)
 
 
-def test_objections_are_sentences_with_figures() -> None:
-    endpoint = EndpointSettings(id="endpoint-1", min_replicas=1, max_replicas=4)
-    action = Action(ActionKind.UPDATE, "endpoint-1", Bounds(2, 9), 60)
-    quiet = Circumstances(paused=None, dry_run=False, decision_age=0, actions_last_hour=0, back_off_seconds=0)
-    detail = "2..9 replicas, timeout 60 min is outside 1..4 replicas, timeout >= 0"
-    assert examine(action, endpoint, LIMITS, quiet) == Skipped(SkipReason.OUT_OF_BOUNDS, detail, action)
+ENDPOINT = EndpointSettings(id="endpoint-1", min_replicas=1, max_replicas=4)
+SLEEPER = EndpointSettings(id="endpoint-1", min_replicas=1, max_replicas=4, idle=IdleSettings(allow_stop=True))
+QUIET = Circumstances(paused=None, dry_run=False, decision_age=0, actions_last_hour=0, back_off_seconds=0)
+MORE = Action(ActionKind.UPDATE, "endpoint-1", Bounds(1, 4), 60)
+STOP = Action(ActionKind.STOP, "endpoint-1", Bounds(1, 4), 60)
+
+
+@pytest.mark.parametrize(
+    ("action", "now", "reason", "detail"),
+    [
+        (replace(MORE, endpoint_id="endpoint-2"), QUIET, SkipReason.NOT_ALLOWED, "endpoint-2 is not endpoint-1"),
+        (
+            replace(MORE, bounds=Bounds(2, 9)),
+            QUIET,
+            SkipReason.OUT_OF_BOUNDS,
+            "2..9 replicas, timeout 60 min is outside 1..4 replicas, timeout >= 0",
+        ),
+        (
+            STOP,
+            replace(QUIET, stop_is_final="no stock"),
+            SkipReason.IRREVERSIBLE,
+            "a stop might be for good: no stock (idle.allow_irreversible_stop)",
+        ),
+        (MORE, replace(QUIET, dry_run=True), SkipReason.DRY_RUN, "dry run: nothing is sent"),
+        (MORE, replace(QUIET, paused="paused: because"), SkipReason.PAUSED, "paused: because"),
+        (MORE, replace(QUIET, decision_age=31), SkipReason.STALE, "the decision is 31 s old; at most 30 s are allowed"),
+        (MORE, replace(QUIET, actions_last_hour=5), SkipReason.RATE_LIMITED, "5 actions in the last hour; at most 5 are allowed"),
+        (MORE, replace(QUIET, back_off_seconds=7), SkipReason.BACKING_OFF, "the provider wants to be left alone for 7 s more"),
+        (MORE, replace(QUIET, not_granted=NotGranted("$3 are left")), SkipReason.OVER_BUDGET, "$3 are left"),
+        (MORE, replace(QUIET, not_granted=NotGranted("no price", price_unknown=True)), SkipReason.PRICE_UNKNOWN, "no price"),
+    ],
+)
+def test_each_objection_stands_alone_and_says_what_is_wrong_in_figures(
+    action: Action, now: Circumstances, reason: SkipReason, detail: str
+) -> None:
+    assert examine(action, SLEEPER, LIMITS, now) == Skipped(reason, detail, action)
+
+
+def test_a_stop_has_to_be_allowed_and_a_final_one_twice() -> None:
+    final = replace(QUIET, stop_is_final="no stock")
+    brave = SLEEPER.model_copy(update={"idle": IdleSettings(allow_stop=True, allow_irreversible_stop=True)})
+    assert examine(STOP, ENDPOINT, LIMITS, QUIET) == Skipped(SkipReason.NOT_ALLOWED, "stopping is not allowed (idle.allow_stop)", STOP)
+    assert examine(STOP, SLEEPER, LIMITS, QUIET) is None
+    assert examine(STOP, brave, LIMITS, final) is None
+    assert examine(MORE, SLEEPER, LIMITS, final) is None
 
 
 def test_only_a_file_that_is_surely_not_there_means_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
