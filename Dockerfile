@@ -1,13 +1,14 @@
-# The builder has pip and the build backend; the image has Python and one virtual environment without pip.
-FROM python:3.13-slim AS builder
+# The builder has pip, the build backend and a C compiler, for the request path is compiled; the image has Python and one virtual
+# environment without pip.
+FROM python:3.13 AS builder
 WORKDIR /src
-COPY requirements/build.txt requirements/runtime.txt requirements/
-RUN python -m pip install --no-cache-dir --require-hashes -r requirements/build.txt \
+COPY requirements/native.txt requirements/runtime.txt requirements/
+RUN python -m pip install --no-cache-dir --require-hashes -r requirements/native.txt \
     && python -m venv --without-pip /opt/scaler \
     && python -m pip --python /opt/scaler/bin/python install --no-cache-dir --require-hashes -r requirements/runtime.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY scaler scaler
-RUN python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
+RUN HATCH_BUILD_HOOK_ENABLE_MYPYC=true python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
     && python -m pip --python /opt/scaler/bin/python install --no-cache-dir --no-deps dist/*.whl
 
 FROM python:3.13-slim

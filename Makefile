@@ -6,6 +6,7 @@ VENV ?= .venv
 UV ?= $(VENV)/bin/uv
 
 BIN := $(VENV)/bin
+NATIVE := .venv-native
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install -qq --require-hashes
 COMPILE := $(UV) pip compile --quiet $(UV_FLAGS) --universal --python-version 3.11 \
@@ -13,7 +14,7 @@ COMPILE := $(UV) pip compile --quiet $(UV_FLAGS) --universal --python-version 3.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint mutation bench bench-proxy soak compat-table corpus-table waking-page lock clean
+.PHONY: help demo test test-native lint mutation native bench bench-proxy soak compat-table corpus-table waking-page lock clean
 
 help:
 	@echo "make demo   see it work against a platform in a box; no account, no cost"
@@ -22,12 +23,13 @@ help:
 	@echo "make mutation    change policy and guard in thousands of places, one at a time, and see whether a test fails"
 	@echo "make bench  what the request path costs beside nginx, and what a backtest costs"
 	@echo "make bench-proxy  what it costs beside nginx, HAProxy, Envoy, vllm-router and LiteLLM"
+	@echo "make native  compile the request path, as the image has it, into $(NATIVE)"
 	@echo "make soak   the request path under pressure, for hours (SOAK_FLAGS='--minutes 5': shorter)"
 	@echo "make compat-table   run the Together clients' commands and write docs/together-clients.md"
 	@echo "make corpus-table   ask nginx and HAProxy about the corpus and write docs/request-corpus.md"
 	@echo "make waking-page    see what clients see while an endpoint wakes, and write docs/waking.md"
 	@echo "make lock   resolve requirements/*.txt again (UV_FLAGS=--upgrade: newest versions)"
-	@echo "make clean  remove $(VENV) and caches"
+	@echo "make clean  remove $(VENV), $(NATIVE) and caches"
 
 demo: $(VENV)/.runtime
 	$(BIN)/scaler demo
@@ -35,7 +37,13 @@ demo: $(VENV)/.runtime
 test: lint
 	tests/setup.sh
 	$(BIN)/python -m pytest -m "not alone" --numprocesses auto --dist loadfile
+	$(MAKE) test-native
 	$(BIN)/python -m pytest -m alone
+
+# The compiled modules come first on the path, and nothing puts this folder before them, for no process that the tests start.
+test-native: $(VENV)/.dev $(NATIVE)/.installed
+	PYTHONSAFEPATH=1 PYTHONPATH=$$($(NATIVE)/bin/python -Pc 'import scaler; print(*(f.rpartition("/")[0] for f in scaler.__path__))'):. COMPILED=true \
+		$(BIN)/python -m pytest --override-ini pythonpath= -m "not interpreted" --numprocesses auto --dist loadfile tests/proxy tests/workers
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -47,11 +55,13 @@ mutation:
 	@$(MAKE) --no-print-directory VENV=.venv-mutation .venv-mutation/.mutation
 	.venv-mutation/bin/python -m tests.mutation.run $(MUTATION_FLAGS)
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.dev $(NATIVE)/.installed
 	$(BIN)/python -m tests.bench.proxy.run --only nginx scaler
 	$(BIN)/python tests/bench/bench_backtest.py
 
-bench-proxy: $(VENV)/.dev
+native: $(NATIVE)/.installed
+
+bench-proxy: $(VENV)/.dev $(NATIVE)/.installed
 	tests/bench/proxy/setup.sh $(PYTHON)
 	$(BIN)/python -m tests.bench.proxy.run
 
@@ -72,12 +82,13 @@ lock: $(UV)
 	$(COMPILE) pyproject.toml --constraints requirements/dev.txt --output-file requirements/runtime.txt >/dev/null
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/build.txt >/dev/null
 	$(COMPILE) --group mutation --constraints requirements/dev.txt --output-file requirements/mutation.txt >/dev/null
+	$(COMPILE) pyproject.toml --group native --constraints requirements/dev.txt --output-file requirements/native.txt >/dev/null
 	for name in envoy vllm litellm; do \
 		$(UV) pip compile --quiet $(UV_FLAGS) --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
 			--group peer-$$name --output-file requirements/peer-$$name.txt >/dev/null || exit 1; done
 
 clean:
-	rm -rf $(VENV) .venv-mutation mutants build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(NATIVE) .venv-mutation mutants build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -100,6 +111,18 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
 $(VENV)/.mutation: requirements/mutation.txt $(VENV)/.dev
 	@echo "Installing $$(grep -c == $<) locked packages ($<) into $(VENV)"
 	@$(INSTALL) -r $<
+	@touch $@
+
+# From a copy, because the compiler leaves its products beside the sources, where they would be taken for these ever after.
+$(NATIVE)/.installed: requirements/native.txt pyproject.toml $(shell find scaler -name '*.py') | $(BIN)/python
+	@$(BIN)/python -c 'import os, shutil, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h"); os.stat(shutil.which("cc"))' 2>/dev/null \
+		|| tests/setup.sh gcc libc6-dev python3-dev
+	@echo "Compiling the request path, with $$(grep -c == $<) locked packages ($<), into $(NATIVE)"
+	@rm -rf $(NATIVE) && $(PYTHON) -m venv $(NATIVE)
+	@$(NATIVE)/bin/python -m pip --disable-pip-version-check install -qq --require-hashes -r $<
+	@rm -rf build/native && mkdir -p build/native && cp -r scaler pyproject.toml README.md LICENSE build/native
+	@HATCH_BUILD_HOOK_ENABLE_MYPYC=true $(NATIVE)/bin/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation build/native
+	@rm -rf build/native
 	@touch $@
 
 $(VENV)/bin/uv: | $(BIN)/python

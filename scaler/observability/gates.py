@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.utils import floatToGoString
 
-from scaler.proxy.gate import GateReading
+from scaler.proxy.readings import GateReading
 from scaler.proxy.routes import Standing
 
 COUNTERS = (

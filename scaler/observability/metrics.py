@@ -20,7 +20,7 @@ from scaler import __version__
 from scaler.actuator import Skipped, SkipReason
 from scaler.controller import Tick
 from scaler.model import ActionKind, EndpointState, Known, OutcomeStatus, Power, ReasonCode
-from scaler.proxy.meter import HistogramReading, Reading
+from scaler.proxy.readings import HistogramReading, Reading
 
 SHARES = (0.5, 0.9)
 """Of cold starts. ``quantile`` as a label belongs to summaries."""

@@ -331,8 +331,8 @@ class ClientConnection(asyncio.Protocol):
             found = self._heads.feed(data)
         except TooLargeError as error:
             raise Refusal("head_too_large", f"The request's head has more than {self._settings.max_head_bytes} bytes.") from error
-        except ValueError as error:
-            raise Refusal("invalid_request", f"The request is not HTTP/1.1: {error}.") from error
+        except ValueError as fault:
+            raise Refusal("invalid_request", f"The request is not HTTP/1.1: {fault}.") from fault
         if found is None:
             self._reading = HEAD if self._heads.begun else IDLE
             self._check_url(self._heads.second_word)

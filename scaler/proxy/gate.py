@@ -6,8 +6,7 @@ after a sleep none goes before a probe has passed; one call per sleep, however m
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from enum import StrEnum
 from math import ceil, inf
 from types import MappingProxyType
@@ -17,7 +16,8 @@ from scaler.proxy.budget import Budget
 from scaler.proxy.errors import Refusal
 from scaler.proxy.health import Health
 from scaler.proxy.hold import Held, Hold
-from scaler.proxy.meter import Histogram, HistogramReading, RouteMeter
+from scaler.proxy.meter import Histogram, RouteMeter
+from scaler.proxy.readings import Call, GateReading
 from scaler.proxy.routes import Route, Standing
 from scaler.proxy_settings import WakeMode
 
@@ -37,44 +37,6 @@ class Way(StrEnum):
     HOLD = "hold"
     KEEPALIVE = "keepalive"
     ELSEWHERE = "elsewhere"
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Requests came while the endpoint slept, and nobody has started it yet.
-
-    since, last:   monotonic seconds of the first and the latest of them
-    """
-
-    since: float
-    last: float
-    requests: int
-
-
-@dataclass(frozen=True, slots=True)
-class GateReading:
-    """A gate at one moment; all but ``standing``, ``proven``, ``capacity``, ``waiting``, ``waiting_bytes`` and ``call`` only grow.
-
-    standing:       as told; None = not known
-    proven:         requests may pass
-    capacity:       requests in flight that may pass at once; infinite = not limited
-    held:           requests that ever waited; ``hold_seconds`` how long those that waited no longer did
-    wakes:          calls for a sleeping endpoint
-    sheds:          refusals by code, each of `SHEDS`
-    """
-
-    standing: Standing | None
-    proven: bool
-    capacity: float
-    waiting: int
-    waiting_bytes: int
-    call: Call | None
-    held: int
-    hold_seconds: HistogramReading
-    wakes: int
-    fallbacks: int
-    spills: int
-    sheds: Mapping[str, int]
 
 
 class Gate:

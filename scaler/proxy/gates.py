@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
-from scaler.proxy.gate import Gate, GateReading
+from scaler.proxy.gate import Gate
 from scaler.proxy.meter import Meter
 from scaler.proxy.probe import READ_AND_REFUSED, SUCCESS, probe
+from scaler.proxy.readings import GateReading
 from scaler.proxy.routes import Route, RouteTable, Standing
 from scaler.proxy.upstream import Pool
 

@@ -79,11 +79,12 @@ def _response_fate(name: bytes) -> bytes | None:
     return _DROP if lower in _RESPONSE_DROPPED or lower.startswith(_RESPONSE_DROPPED_PREFIXES) else _PASS
 
 
+_MAX_LINES = 1024
+_MAX_LINE_BYTES = 256
+
+
 class _Lines(dict[bytes, tuple[bytes | None, bytes]]):
     """What becomes of a header line: its fate, and the line to pass on or the value to note. Bounded; full, it starts anew."""
-
-    MAX_LINES = 1024
-    MAX_LINE_BYTES = 256
 
     def __init__(self, fate_of: Callable[[bytes], bytes | None]) -> None:
         super().__init__()
@@ -97,8 +98,8 @@ class _Lines(dict[bytes, tuple[bytes | None, bytes]]):
         name, value = match[1], match[2].strip(b" \t")
         fate = self._fate_of(name)
         found = (fate, b"%b: %b\r\n" % (name, value) if fate is _PASS else value)
-        if len(line) <= self.MAX_LINE_BYTES:
-            if len(self) >= self.MAX_LINES:
+        if len(line) <= _MAX_LINE_BYTES:
+            if len(self) >= _MAX_LINES:
                 self.clear()
             self[line] = found
         return found
@@ -160,7 +161,7 @@ class HeadReader:
         """What is there, from ``start`` on."""
         seen = self._seen
         if len(seen) + self._skipped >= self._limit:
-            raise TooLargeError
+            raise TooLargeError("too many bytes")
         line = seen.find(b"\r\n")
         if not _PART_OF_HEAD.fullmatch(seen, start) or (line >= 0 and not self._first.fullmatch(seen, 0, line)):
             raise ValueError("a line of its head is malformed")
@@ -180,7 +181,7 @@ def _tokens(value: bytes) -> frozenset[bytes]:
 def _sort(lines: list[bytes], known: _Lines) -> tuple[list[bytes], dict[bytes, bytes]]:
     """The lines to pass on, and the noted values by lower-case name; repeated ones are joined by a comma, as their meaning is."""
     if len(lines) > MAX_FIELDS:
-        raise TooLargeError
+        raise TooLargeError("too many fields")
     passed: list[bytes] = []
     noted: dict[bytes, bytes] = {}
     for line in lines:
@@ -279,8 +280,8 @@ def _request_head(raw: bytes) -> tuple[RequestHead, int]:
         framing, length = _framing(noted)
     except TooLargeError as error:
         raise Refusal("head_too_large", f"The request's head has more than {MAX_FIELDS} fields.") from error
-    except ValueError as error:
-        raise Refusal("invalid_request", f"The request is not HTTP/1.1: {error}.") from error
+    except ValueError as fault:
+        raise Refusal("invalid_request", f"The request is not HTTP/1.1: {fault}.") from fault
     if not _is_host(noted.get(b"host", b"")):
         raise Refusal("invalid_request", "A request needs exactly one valid Host.")
     http11, chunked = version == b"1.1", framing is CHUNKED

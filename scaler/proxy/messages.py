@@ -8,8 +8,7 @@ from typing import Any, cast
 import msgspec
 from pydantic import BaseModel, SecretStr
 
-from scaler.proxy.gate import GateReading
-from scaler.proxy.meter import Reading
+from scaler.proxy.readings import GateReading, Reading
 from scaler.proxy.routes import Route
 from scaler.proxy_settings import ClientKeySettings, ProxySettings
 

@@ -5,11 +5,11 @@ count of requests in flight cannot leak. Nothing that goes wrong while measuring
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Protocol
 
+from scaler.proxy.readings import HistogramReading, Reading
 from scaler.proxy.routes import NO_OBJECTIVE, Objective
 from scaler.proxy.usage import BUFFER_PIECES, NO_USAGE, SMALL_BYTES, Usage, UsageTap
 
@@ -26,20 +26,6 @@ FAILURES = ("unreachable", "connect_timeout", "response_timeout", "broken", "tru
 LATENCY_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 TTFT_BOUNDS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)
 TPOT_BOUNDS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class HistogramReading:
-    """A histogram at one moment.
-
-    bounds:   upper bounds of the buckets, inclusive, in seconds; the last bucket, above them all, has none
-    counts:   observations in each bucket alone, one more than there are bounds
-    """
-
-    bounds: tuple[float, ...]
-    counts: tuple[int, ...]
-    sum: float
-    count: int
 
 
 class Histogram:
@@ -61,41 +47,6 @@ class Histogram:
     def read(self) -> HistogramReading:
         """The figures of this moment."""
         return HistogramReading(self._bounds, tuple(self._counts), self._sum, sum(self._counts))
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """The figures of one route at the monotonic second ``at``; all but the gauges ``in_flight`` and ``waiting`` only grow.
-
-    completions:         by outcome, each of `OUTCOMES`
-    failures:            the outcome "failed" by its reason, each of `FAILURES`
-    retries:             requests sent once more, because a kept connection had ended
-    waiting:             of those in flight, not yet sent upstream
-    in_flight_seconds:   integral of ``in_flight`` over time up to ``at``
-    slow:                answers with 2xx that missed the route's objective
-    input_tokens:        of all answers, broken and aborted ones as far as they came; likewise ``output_tokens``
-    latency:             seconds from the request's last byte to the answer's, of answers with 2xx
-    ttft:                seconds to the first byte of the body, of streamed answers with 2xx
-    tpot:                seconds per output token after the first, of streamed answers with 2xx
-    ttft_held:           seconds in ``ttft.sum`` for which a gate held requests back; likewise ``latency_held``
-    """
-
-    at: float
-    arrivals: int
-    completions: Mapping[str, int]
-    failures: Mapping[str, int]
-    retries: int
-    in_flight: int
-    waiting: int
-    in_flight_seconds: float
-    slow: int
-    latency: HistogramReading
-    ttft: HistogramReading
-    tpot: HistogramReading
-    input_tokens: int
-    output_tokens: int
-    ttft_held: float
-    latency_held: float
 
 
 class Seat(Protocol):

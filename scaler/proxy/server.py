@@ -11,10 +11,10 @@ from pydantic import SecretStr
 
 from scaler.proxy.downstream import OPERATIONS, ClientConnection, Context
 from scaler.proxy.errand import fallback_key
-from scaler.proxy.gate import GateReading
 from scaler.proxy.gates import Gates
 from scaler.proxy.keys import Account, KeyRing
 from scaler.proxy.meter import Meter
+from scaler.proxy.readings import GateReading
 from scaler.proxy.routes import RouteTable
 from scaler.proxy.upstream import Origin, Pool
 from scaler.proxy_settings import ClientKeySettings, ProxySettings, host_port

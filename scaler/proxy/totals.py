@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from typing import Any
 
-from scaler.proxy.gate import Call, GateReading
 from scaler.proxy.messages import ClientReading, Report
-from scaler.proxy.meter import WORKER_LOST, HistogramReading, Reading
+from scaler.proxy.meter import WORKER_LOST
+from scaler.proxy.readings import Call, GateReading, HistogramReading, Reading
 
 
 def total(reports: Sequence[Report]) -> Report:

@@ -16,9 +16,8 @@ from time import monotonic
 import structlog
 from pydantic import SecretStr
 
-from scaler.proxy.gate import GateReading
 from scaler.proxy.messages import Begin, Called, ClientReading, Drain, Keys, Link, Listening, News, Report, Routes
-from scaler.proxy.meter import Reading
+from scaler.proxy.readings import GateReading, Reading
 from scaler.proxy.routes import Route, RouteTable
 from scaler.proxy.server import BACKLOG
 from scaler.proxy.totals import ended, total, total_reading

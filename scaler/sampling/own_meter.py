@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from scaler.model import Known, Observation, Sample, Unknown
-from scaler.proxy.meter import Reading
+from scaler.proxy.readings import Reading
 
 
 class OwnMeter:

@@ -32,8 +32,8 @@ def test_hadolint_has_nothing_to_say(root: Path) -> None:
 def test_both_stages_stand_on_one_pinned_python(stages: list[list[str]]) -> None:
     bases = [argument(stage, "FROM").split()[0] for stage in stages]
     assert len(bases) == 2
-    assert len(set(bases)) == 1
-    assert re.fullmatch(r"python:3\.\d+(\.\d+)?-slim(-\w+)?", bases[0])
+    assert len({base.removesuffix("-slim") for base in bases}) == 1  # the whole one has a compiler
+    assert re.fullmatch(r"python:3\.\d+(\.\d+)?-slim(-\w+)?", bases[1])
 
 
 def test_everything_from_outside_is_installed_by_its_hash(stages: list[list[str]]) -> None:

@@ -5,7 +5,8 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from scaler.proxy.meter import Meter, Reading
+from scaler.proxy.meter import Meter
+from scaler.proxy.readings import Reading
 from scaler.proxy.server import Proxy
 from tests.proxy.wire import Client, Upstream
 

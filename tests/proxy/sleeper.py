@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from scaler.proxy.gate import GateReading
+from scaler.proxy.readings import GateReading
 from scaler.proxy.routes import Objective, Readiness, Route, RouteTable, Standing
 from scaler.settings import WakeSettings
 from tests.proxy.house import House

@@ -134,6 +134,7 @@ async def test_a_client_that_neither_reads_nor_stays_is_not_waited_for(build: Bu
     await until(lambda: house.reading.in_flight == 0, AT_ONCE)
 
 
+@pytest.mark.interpreted
 @LEAVE
 async def test_a_client_that_leaves_while_we_connect_is_not_connected_for(
     build: Build, monkeypatch: pytest.MonkeyPatch, leave: Leave

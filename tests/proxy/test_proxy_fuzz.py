@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -17,11 +18,10 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from scaler.proxy.downstream import ClientConnection
-from scaler.proxy.http1 import Framing, ResponseHead
 from scaler.proxy.meter import Meter
 from scaler.proxy.routes import Route, RouteTable
 from scaler.proxy.server import Proxy
-from scaler.proxy.upstream import Receiver
+from scaler.proxy.upstream import UpstreamConnection
 from scaler.proxy.usage import Usage, UsageTap
 from scaler.settings import ProxySettings
 from tests.proxy.corpus import ANSWERED, FORWARDED, HIDDEN, REFUSED
@@ -54,24 +54,29 @@ class Memory(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.ended
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
 
 
-class Echo:
-    """An upstream's connection that answers at once and remembers what it was sent."""
+class Echo(Memory):
+    """The transport to an upstream that answers at once and remembers what it was sent."""
 
-    unsent = False
+    ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
-    def __init__(self, sent: list[bytes]) -> None:
+    def __init__(self, connection: socket.socket, sent: list[bytes]) -> None:
+        super().__init__(connection)
         self._sent = sent
+        self.protocol: asyncio.Protocol
 
-    def send(self, receiver: Receiver, head: bytes, body: bytes | bytearray) -> None:
-        self._sent.append(head + body)
-        receiver.received(ResponseHead(200, b"", Framing.LENGTH, 2, reusable=True, streamed=False, readable=False), b"{}", complete=True)
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._sent.append(bytes(data))
+        self.protocol.data_received(self.ANSWER)
 
-    def abort(self) -> None:
-        pass
+    def writelines(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
+        self.write(b"".join(pieces))
 
 
 class Sandbox:
@@ -83,11 +88,11 @@ class Sandbox:
         self.proxy.set_routes(RouteTable.of([Route("chat", MODEL, frozenset({"chat"}))]))
         self.context = self.proxy._context
         self.sent: list[bytes] = []
-        self.context.pool.take = lambda: Echo(self.sent)  # type: ignore[method-assign,assignment,return-value]  # (all that is asked of one)
 
     def talk(self, data: bytes, lengths: list[int]) -> list[Message]:
         """One client's bytes, cut so; its answers. Afterwards nothing may be left of it."""
-        with socket.socket() as connection:
+        with socket.socket() as connection, socket.create_server(("127.0.0.1", 0)) as silent:
+            self._connect(Echo(silent, self.sent))
             transport = Memory(connection)
             client = ClientConnection(self.context)
             client.connection_made(transport)
@@ -97,9 +102,16 @@ class Sandbox:
                 at, number = at + lengths[number % len(lengths)], number + 1
             client.eof_received()
             client.connection_lost(None)
+            self.context.pool.close()
         assert (self.context.buffered, self.meter.read("chat").in_flight, len(self.context.connections)) == (0, 0, 0)
         assert not self.context.addresses
         return asyncio.run(_answers(bytes(transport.out), data))
+
+    def _connect(self, echo: Echo) -> None:
+        """An idle connection to the upstream."""
+        echo.protocol = connection = UpstreamConnection(self.context.pool, 65_536)
+        connection.connection_made(echo)
+        self.context.pool.put(connection)
 
 
 async def _answers(out: bytes, data: bytes) -> list[Message]:

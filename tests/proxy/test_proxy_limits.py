@@ -432,6 +432,7 @@ async def test_an_upstream_that_cannot_be_reached(house: House) -> None:
     assert house.other.arrivals == 0
 
 
+@pytest.mark.interpreted
 async def test_an_upstream_that_takes_no_connection_in_time(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     house = await build(connect_timeout_seconds=0.2)
     cancelled = asyncio.Event()

@@ -104,6 +104,7 @@ def test_a_reading_is_a_value() -> None:
         meter.route("other")
 
 
+@pytest.mark.interpreted
 def test_a_fault_in_looking_at_an_answer_is_counted_and_goes_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
     def explode(*_: object) -> None:
         raise RuntimeError("boom")

@@ -20,6 +20,8 @@ from typing import cast
 START_SECONDS = 150.0
 ROOT = Path(__file__).parents[3]
 PEERS = ROOT / ".venv-peers"
+NATIVE = ROOT / ".venv-native"
+OURS = Path(__file__).with_name("ours.py")
 MODEL = "acme/llama-abc123"
 SBIN = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
 
@@ -271,11 +273,15 @@ def litellm(site: Site) -> Iterator[Server]:
 
 
 @contextmanager
-def scaler(site: Site, *, tls: bool = False, workers: int = 1) -> Iterator[Server]:
-    """Routing by model, authorization and full metering on, as always."""
+def scaler(site: Site, *, tls: bool = False, workers: int = 1, compiled: bool = True) -> Iterator[Server]:
+    """Routing by model, authorization and full metering on, as always. ``compiled``: as in the image; otherwise as it is written."""
+    name = "scaler" if compiled else "scaler, not compiled"
     url = f"{'https' if tls else 'http'}://127.0.0.1:{site.upstream(tls=tls)}/v1"
-    with process(sys.executable, "-m", "tests.bench.proxy.ours", url, str(site.certificate), str(workers)) as child:
-        yield Server("scaler" if workers == 1 else f"scaler, {workers} workers", int(first_line(child)), child.pid)
+    python = NATIVE / "bin" / "python" if compiled else Path(sys.executable)
+    if not python.exists():
+        raise LookupError("it is not compiled")
+    with process(str(python), "-P", str(OURS), url, str(site.certificate), str(workers)) as child:
+        yield Server(name if workers == 1 else f"{name}, {workers} workers", int(first_line(child)), child.pid)
 
 
 def found(name: str) -> str:

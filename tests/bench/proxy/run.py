@@ -34,12 +34,14 @@ SERVERS: dict[str, Start] = {
     "Envoy, equal telemetry": lambda site: peers.envoy(site, telemetry=True),
     "vllm-router": peers.vllm_router,
     "LiteLLM": peers.litellm,
+    "scaler, not compiled": lambda site: peers.scaler(site, compiled=False),
     "scaler": peers.scaler,
 }
 TLS_SERVERS: dict[str, Start] = {
     "nginx": lambda site: peers.nginx(site, tls=True),
     "HAProxy": lambda site: peers.haproxy(site, tls=True),
     "Envoy": lambda site: peers.envoy(site, tls=True),
+    "scaler, not compiled": lambda site: peers.scaler(site, tls=True, compiled=False),
     "scaler": lambda site: peers.scaler(site, tls=True),
 }
 WORKERS: dict[str, Start] = {"scaler": peers.scaler, "scaler, 2 workers": lambda site: peers.scaler(site, workers=2)}
