@@ -316,6 +316,7 @@ class ReasonCode(StrEnum):
     PREWARM = "prewarm"
     BOUNDED = "bounded"
     SHORTAGE = "shortage"
+    DEPLOY = "deploy"
     STOPPED_BY_OTHERS = "stopped_by_others"
     FLOOR = "floor"
     CEILING = "ceiling"

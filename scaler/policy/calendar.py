@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scaler.model import Reason, ReasonCode, Window, WindowKind
+from scaler.policy.course import in_words, span
 
 MARGIN_SECONDS = 60.0
 """What a start needs beside the cold start itself: the next tick, a step or two, the call."""
@@ -85,7 +86,7 @@ def ceilings(windows: Sequence[Window], *, at: float) -> list[Bound]:
         Bound(
             window.ceiling,
             str(window),
-            Reason(ReasonCode.CEILING, f"{_name(window, at)} allows at most {_replicas(window.ceiling)}.", {"ceiling": window.ceiling}),
+            Reason(ReasonCode.CEILING, f"{_name(window, at)} allows at most {in_words(window.ceiling)}.", {"ceiling": window.ceiling}),
         )
         for window in windows
         if window.ceiling is not None and window.begins <= at < window.ends
@@ -94,23 +95,12 @@ def ceilings(windows: Sequence[Window], *, at: float) -> list[Bound]:
 
 def _floor(window: Window, replicas: int, how: str, at: float) -> Bound:
     code = ReasonCode.EVENT if window.kind is WindowKind.EVENT else ReasonCode.FLOOR
-    sentence = f"{_name(window, at)} asks for at least {_replicas(replicas)}{how}."
+    sentence = f"{_name(window, at)} asks for at least {in_words(replicas)}{how}."
     return Bound(replicas, str(window), Reason(code, sentence, {"floor": replicas}))
 
 
 def _name(window: Window, at: float) -> str:
     """Who asks, and for how long, with a capital letter."""
     name = str(window)
-    when = f"begins in {_span(window.begins - at)}" if at < window.begins else f"{_span(window.ends - at)} more"
+    when = f"begins in {span(window.begins - at)}" if at < window.begins else f"{span(window.ends - at)} more"
     return f"{name[:1].upper()}{name[1:]} ({when})"
-
-
-def _span(seconds: float) -> str:
-    """Two digits of time, such as ``25 min`` or ``3.5 h``."""
-    if seconds < 90:  # noqa: PLR2004 (more than a minute and a half reads better in minutes)
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
-
-
-def _replicas(count: int) -> str:
-    return "1 replica" if count == 1 else f"{count} replicas"

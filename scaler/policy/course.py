@@ -17,15 +17,22 @@ class Course:
     bound_by: str | None = None
 
 
-def more(wanted: int, reason: Reason, fleet: Fleet, settings: EndpointSettings) -> Course:
-    """Up to ``wanted``, at once; doubling or ``max_step_up``, whichever is more, and never above the ceiling."""
+def more(needed: int, reason: Reason, fleet: Fleet, settings: EndpointSettings) -> Course:
+    """Up to what is ``needed`` or to the floor, at once; doubling or ``max_step_up``, whichever is more, and never above the ceiling.
+
+    Where the floor alone asks for more, the ``reason`` of the need is none.
+    """
+    wanted = max(needed, settings.min_replicas)
+    reasons = (reason,) if needed > fleet.total else ()
+    if wanted > needed:
+        reasons = (*reasons, Reason(ReasonCode.BOUNDED, f"min_replicas asks for at least {in_words(wanted)}.", {"floor": wanted}))
     step = fleet.total + max(settings.policy.max_step_up, fleet.total)
     replicas = min(wanted, step, settings.max_replicas)
     if replicas == wanted:
-        return Course(replicas, (reason,))
+        return Course(replicas, reasons, bound_by="min_replicas" if wanted > needed else None)
     bound_by = "max_replicas" if replicas == settings.max_replicas else "max_step_up"
     limit = Reason(ReasonCode.BOUNDED, f"{bound_by} allows {replicas} of them now.", {"allowed": replicas})
-    return Course(replicas, (reason, limit), (Alternative(wanted, f"limited by {bound_by}"),), bound_by)
+    return Course(replicas, (*reasons, limit), (Alternative(wanted, f"limited by {bound_by}"),), bound_by)
 
 
 def same(needed: int, reason: Reason, fleet: Fleet, settings: EndpointSettings) -> Course:
@@ -36,6 +43,14 @@ def same(needed: int, reason: Reason, fleet: Fleet, settings: EndpointSettings) 
     return Course(fleet.total, (reason,), bound_by="min_replicas" if needed < settings.min_replicas else None)
 
 
+def cut(wanted: int, settings: EndpointSettings) -> Course:
+    """Down to the ceiling, which allows less than the ``wanted``."""
+    allowed = settings.max_replicas
+    why = f"max_replicas allows {in_words(allowed)}; without it there would be {wanted}."
+    reason = Reason(ReasonCode.BOUNDED, why, {"allowed": allowed})
+    return Course(allowed, (reason,), (Alternative(wanted, "limited by max_replicas"),), "max_replicas")
+
+
 def short(wanted: int, figures: dict[str, float], fleet: Fleet) -> Course:
     """What was asked for does not come: whoever waits adds to the load, and asking for more on that account would only grow the bill."""
     why = f"{fleet.missing} of {fleet.total} replicas asked for have no hardware yet; nothing more is asked for until they come."
@@ -44,6 +59,18 @@ def short(wanted: int, figures: dict[str, float], fleet: Fleet) -> Course:
     return Course(fleet.total, (reason,), alternatives, ReasonCode.SHORTAGE.value if alternatives else None)
 
 
+def enough(count: int) -> str:
+    """That so many replicas do."""
+    return f"{in_words(count)} {'is' if count == 1 else 'are'} enough"
+
+
 def in_words(count: int) -> str:
     """A count of replicas."""
     return "1 replica" if count == 1 else f"{count} replicas"
+
+
+def span(seconds: float) -> str:
+    """Two digits of time, such as ``25 min`` or ``3.5 h``."""
+    if seconds < 90:  # noqa: PLR2004 (more than a minute and a half reads better in minutes)
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"

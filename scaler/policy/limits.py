@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from scaler.model import Allowance, Alternative, Decision, Power, Reason, ReasonCode, Stage, Window
 from scaler.policy.calendar import Bound, Usual, ceilings, due, floors
+from scaler.policy.course import in_words
 from scaler.policy.fleet import Fleet
 from scaler.settings import EndpointSettings
 
@@ -47,7 +48,8 @@ class Limits:
         """
         lifts = self.floor.reason is not None and needed < self.floor.replicas and decision.power is not Power.STOP
         lowers = self.ceiling.reason is not None and max(needed, running) > self.ceiling.replicas
-        own = [reason for reason in decision.reasons if not (lowers and reason.code is ReasonCode.BOUNDED)]
+        other = {name for name, on in (("floor", lifts), ("allowed", lowers)) if on}
+        own = [reason for reason in decision.reasons if reason.code is not ReasonCode.BOUNDED or not other & reason.numbers.keys()]
         told = {reason.code for reason in own}
         added = [bound.reason for bound, on in ((self.floor, lifts), (self.ceiling, lowers)) if on and bound.reason is not None]
         names = {"min_replicas": self.floor.by, "max_replicas": self.ceiling.by}
@@ -101,7 +103,7 @@ def afford(limits: Limits, allowance: Allowance, fleet: Fleet, settings: Endpoin
     if most >= limits.ceiling.replicas:
         return replace(limits, clamps=clamps)
     code = ReasonCode.CEILING if allowance.stage >= Stage.LOWER_MAX else ReasonCode.BUDGET_BURN
-    reason = Reason(code, f"Budget '{by}' pays for at most {most} of them now.", {"ceiling": most})
+    reason = Reason(code, f"Budget '{by}' pays for at most {in_words(most)} now.", {"ceiling": most})
     ceiling = Bound(most, f"budget '{by}'", reason)
     if limits.floor.replicas <= most:
         return replace(limits, ceiling=ceiling, clamps=clamps)
@@ -114,13 +116,15 @@ MEASURES = {
     Stage.LOWER_MAX: (ReasonCode.BUDGET_LOWER_MAX, "the maximum is what can be paid until the period ends"),
     Stage.SLOW_UP: (ReasonCode.BUDGET_SLOW_UP, "one replica is added after the other"),
     Stage.STOP_EXPENDABLE: (ReasonCode.BUDGET_STOP_EXPENDABLE, "what is expendable is stopped"),
-    Stage.EXHAUSTED: (ReasonCode.BUDGET_EXHAUSTED, "only what is never given up goes on"),
+    Stage.EXHAUSTED: (ReasonCode.BUDGET_EXHAUSTED, "only min_replicas goes on, whatever the traffic"),
 }
 
 
 def stage_reason(allowance: Allowance) -> Reason:
     """How tight the budget is, and what follows. ``allowance`` has a stage."""
     code, measure = MEASURES[allowance.stage]
+    if allowance.stop:
+        measure = "it stops, whatever the traffic, until there is money again"
     why = f"Budget '{allowance.by}': ${allowance.spent:.2f} of ${allowance.cap:.2f} are spent, {measure}."
     return Reason(code, why, {"spent_dollars": allowance.spent, "budget_dollars": allowance.cap})
 

@@ -1,7 +1,7 @@
 """The course that the traffic of the moment sets, while there is no forecast: up at once, down a step at a time and with proof."""
 
 from scaler.model import Alternative, Reason, ReasonCode
-from scaler.policy.course import Course, in_words, more, same, short
+from scaler.policy.course import Course, cut, enough, in_words, more, same, short
 from scaler.policy.fleet import Fleet
 from scaler.policy.history import History
 from scaler.policy.objections import doubt, refusal, stabilizing
@@ -24,24 +24,26 @@ def react(need: Need, fleet: Fleet, history: History, state: PolicyState, settin
 
 
 def _up(need: Need, fleet: Fleet, settings: EndpointSettings) -> Course:
-    wanted = max(need.replicas, settings.min_replicas)
     code = ReasonCode.BURST if need.burst else ReasonCode.TRAFFIC_UP
     seen = f"{need.panic:.1f} requests in flight in a burst" if need.burst else f"{need.stable:.1f} requests in flight"
-    why = f"{seen} need {in_words(wanted)}; serving: {fleet.ready}, starting: {fleet.starting}."
-    return more(wanted, Reason(code, why, _figures(need, fleet)), fleet, settings)
+    why = f"{seen} need {in_words(need.replicas)}; serving: {fleet.ready}, starting: {fleet.starting}."
+    return more(need.replicas, Reason(code, why, _figures(need, fleet)), fleet, settings)
 
 
 def _down(need: Need, fleet: Fleet, history: History, state: PolicyState, settings: EndpointSettings) -> Course:
     """Fewer, but only with proof; each objection keeps what runs and says so."""
     lowest = max(need.replicas, settings.min_replicas)
-    target = min(max(lowest, fleet.total - settings.policy.max_step_down), settings.max_replicas)
+    wanted = max(lowest, fleet.total - settings.policy.max_step_down)
+    target = min(wanted, settings.max_replicas)
     objection = _objection(target, fleet, history, state, settings)
     if objection is not None:
         return Course(fleet.total, (objection,), (Alternative(target, objection.sentence),), objection.code.value)
+    if wanted > target:
+        return cut(wanted, settings)
     highest = max(replicas for _, replicas in state.needs)
     why = (
         f"{need.stable:.1f} requests in flight need {in_words(need.replicas)}, never more than {highest} "
-        f"in the last {settings.policy.stabilization_seconds:.0f} s, and {target} pass the consolidation check: one step down."
+        f"in the last {settings.policy.stabilization_seconds:.0f} s, and {enough(target)} for its peak: one step down."
     )
     reason = Reason(ReasonCode.TRAFFIC_DOWN, why, _figures(need, fleet))
     if target > lowest:

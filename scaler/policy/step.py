@@ -3,9 +3,9 @@
 The controller goes step by step live, a backtest in virtual time, a replay over the journal: the same inputs and memory give the same bits.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from scaler.model import Decision, Inputs, Known
+from scaler.model import Decision, Inputs, Known, Reason, ReasonCode
 from scaler.policy.decide import Situation, decide
 from scaler.policy.history import History
 from scaler.policy.learned import Learned, apply, observe
@@ -48,4 +48,14 @@ def step(key: str, settings: EndpointSettings, inputs: Inputs, memory: Memory, f
         outlook=outlook,
     )
     decision, state = decide(situation, memory.state)
+    decision = replace(decision, reasons=(*decision.reasons, *_noticed(memory.learned, learned)))
     return decision, Memory(history, state, learned, outlook)
+
+
+def _noticed(before: Learned, now: Learned) -> tuple[Reason, ...]:
+    """What was learned in this tick and explains what is decided in the next ones."""
+    if now.capacity.deploys == before.capacity.deploys:
+        return ()
+    known = f"{now.capacity.carried:.1f} requests in flight" if now.capacity.carried is not None else "the default"
+    why = f"Answers take other times than they did at as much load, as after a deploy: capacity is learned anew, from {known} per replica."
+    return (Reason(ReasonCode.DEPLOY, why, {"deploys": now.capacity.deploys}),)

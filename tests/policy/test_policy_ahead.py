@@ -61,20 +61,29 @@ def test_more_than_the_ceiling_is_wanted_aloud() -> None:
     assert (course.replicas, course.bound_by, course.alternatives) == (8, "max_replicas", (Alternative(11, "limited by max_replicas"),))
 
 
-def test_the_floor_is_reached_without_being_called_a_limit() -> None:
-    course = follow(replace(PLAN, wanted=2, needed=1), Fleet(1), SETTINGS, None)
-    assert (course.replicas, course.bound_by) == (2, None)
+def test_what_the_floor_alone_asks_for_is_not_said_to_be_foreseen() -> None:
+    floor = Reason(ReasonCode.BOUNDED, "min_replicas asks for at least 2 replicas.", {"floor": 2})
+    assert follow(replace(PLAN, wanted=2, needed=1), Fleet(1), SETTINGS, None) == Course(2, (floor,), bound_by="min_replicas")
+
+
+def test_what_the_ceiling_takes_away_is_not_said_to_be_too_much() -> None:
+    made = replace(PLAN, wanted=8, needed=9)
+    limit = Reason(ReasonCode.BOUNDED, "max_replicas allows 8 replicas; without it there would be 9.", {"allowed": 8})
+    assert follow(made, Fleet(9), SETTINGS, None) == Course(8, (limit,), (Alternative(9, "limited by max_replicas"),), "max_replicas")
+    assert follow(made, Fleet(9), SETTINGS, DOUBT).reasons == (DOUBT,)
+    assert follow(replace(made, needed=8), Fleet(9), SETTINGS, None).reasons[0].code is ReasonCode.TRAFFIC_DOWN
 
 
 def test_what_is_there_may_be_just_what_is_needed() -> None:
     fleet = Fleet(4)
-    why = "To be expected: a peak of 3.6 replicas' worth in 5 min, up to 4.2 within two starts; there: 4."
+    why = "To be expected: a peak of 3.6 replicas' worth in 5 min, up to 4.2 within 10 min (two starts); there: 4."
     assert follow(PLAN, fleet, SETTINGS, DOUBT) == Course(4, (Reason(ReasonCode.STEADY, why, figures(PLAN, fleet)),))
 
 
 def test_what_is_too_much_is_given_back_unless_something_speaks_against_it() -> None:
     fleet = Fleet(6)
-    why = "No more than 4.2 replicas' worth of traffic is to be expected within two starts (10 min), 2.4 are there now: 4 replicas do."
+    expected = "No more than 4.2 replicas' worth of traffic is to be expected within 10 min (two starts)"
+    why = f"{expected}, 2.4 are there now: 4 replicas are enough."
     assert follow(PLAN, fleet, SETTINGS, None) == Course(4, (Reason(ReasonCode.TRAFFIC_DOWN, why, figures(PLAN, fleet)),))
     assert follow(PLAN, fleet, SETTINGS, DOUBT) == Course(6, (DOUBT,), (Alternative(4, "Too early."),), "warming_up")
 

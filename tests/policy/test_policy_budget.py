@@ -191,7 +191,7 @@ def test_a_burn_rate_is_named(story: Story) -> None:
     story.allowance = lambda _at: Allowance(ceiling=2, ceiling_by="total hour")
     decision = story.minutes(1, 60.0)[-1]
     assert decision.bounds == Bounds(2, 2)
-    assert "Budget 'total hour' pays for at most 2 of them now." in decision.sentence
+    assert "Budget 'total hour' pays for at most 2 replicas now." in decision.sentence
     assert ReasonCode.BUDGET_BURN in codes(decision)
 
 

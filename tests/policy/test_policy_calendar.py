@@ -10,7 +10,8 @@ from scaler.model import Bounds, Decision, EndpointState, Override, Power, Reaso
 from scaler.policy.calendar import MARGIN_SECONDS
 from scaler.schedules import Timetable, imposed
 from scaler.settings import CalendarSettings, EventSettings, IdleSettings, WindowSettings
-from tests.policy.story import Story
+from tests.policy.story import STEP, Story
+from tests.policy.telling import play
 
 BERLIN = CalendarSettings(timezone="Europe/Berlin", holidays=(date(2026, 12, 25),))
 OFFICE = WindowSettings(name="office", start="0 8 * * MON-FRI", end="0 18 * * *", floor=3)
@@ -28,8 +29,8 @@ def at(story: Story, text: str) -> None:
     story.minutes(30, 1.0)
 
 
-def clock(story: Story) -> str:
-    return f"{datetime.fromtimestamp(story.now, UTC).astimezone(ZoneInfo('Europe/Berlin')):%H:%M}"
+def clock(story: Story, later: float = 0.0) -> str:
+    return f"{datetime.fromtimestamp(story.now + later, UTC).astimezone(ZoneInfo('Europe/Berlin')):%H:%M}"
 
 
 def plan(story: Story, *schedules: WindowSettings, events: tuple[EventSettings, ...] = ()) -> None:
@@ -45,29 +46,53 @@ def until(story: Story, text: str, concurrency: float | None = 1.0) -> list[Deci
     return decisions
 
 
-def test_office_hours_minute_by_minute(story: Story) -> None:
+def act(script: str, story: Story) -> None:
+    """A script of requests in flight, played and told by the clock in Berlin."""
+    play(script, story.tick, lambda: clock(story, STEP))
+
+
+def test_office_hours(story: Story) -> None:
     plan(story, OFFICE)
     at(story, "2026-12-24T07:50")
-    assert {decision.bounds for decision in until(story, "07:53")} == {Bounds(1, 1)}
-    (*_, first) = until(story, "07:55")  # a cold start and a minute before eight it begins
-    assert first.bounds == Bounds(3, 3)
-    assert ReasonCode.FLOOR in codes(first)
-    assert "Schedule 'office' (begins in 5 min) asks for at least 3 replicas." in first.sentence
-    until(story, "08:00")
-    assert story.tick(1.0).bounds == Bounds(3, 3)
-    assert story.fleet.ready == 3
-    quiet = until(story, "17:59")
-    assert {decision.bounds for decision in quiet} == {Bounds(3, 3)}
-    assert all(ReasonCode.FLOOR in codes(decision) and decision.bound_by == "schedule 'office'" for decision in quiet[120:])
-    until(story, "18:30")
-    assert story.replicas == 1
-    assert ReasonCode.FLOOR not in codes(story.decisions[-1])
+    act(
+        """
+        clock | comes | decided | why          | in words
+        07:50 | 1     | 1       | steady       | 1.0 requests in flight need 1 replica; there: 1.
+        07:54 | 1     | 1 -> 3  | floor        | Schedule 'office' (begins in 6 min) asks for at least 3 replicas.
+              |       |         | steady+floor | need 1 replica; there: 3. Schedule 'office' (begins in … asks for at least 3 replicas.
+        08:00 | 1     | 3       | steady+floor | there: 3. Schedule 'office' (… more) asks for at least 3 replicas.
+        11:00 | 30    | 3 => 6  | forecast     | In 5 min, when a start would serve, a peak of 4.3 replicas' worth is
+              |       |         | traffic_up   | The traffic of the last minute and what waits keep 5.4 replicas busy
+              |       |         | steady       | there:
+              |       |         | steady+floor |
+        11:05 | 1     | 6       | stabilizing  | 6 replicas needed at some moment of the last 180 s.
+              |       |         | stabilizing+floor | Schedule 'office' (6.9 h more) asks for at least 3 replicas.
+        11:08 | 1     | 6 -> 3  | traffic_down+floor | 0.2 are there now: 3 replicas are enough. Schedule 'office' (6.9 h more)
+              |       |         | stabilizing+floor |
+              |       |         | steady+floor | To be expected: …; there: 3. Schedule 'office'
+              |       |         | steady       |
+        11:30 | 1     | 3       | steady+floor | Schedule 'office' (6.5 h more) asks for at least 3 replicas.
+              |       |         | steady+floor | Schedule 'office' (… more) asks for at least 3 replicas.
+        18:00 | 1     | 3 => 1  | traffic_down | 1 replica is enough
+              |       |         | steady       |
+        18:30
+        """,
+        story,
+    )
 
 
 def test_a_holiday_is_no_working_day(story: Story) -> None:
     plan(story, OFFICE)
-    at(story, "2026-12-25T07:00")
-    assert {decision.bounds for decision in until(story, "12:00")} == {Bounds(1, 1)}
+    at(story, "2026-12-25T07:50")
+    act(
+        """
+        clock | comes | decided | why    | in words
+        07:50 | 1     | 1       | steady | 1.0 requests in flight need 1 replica; there: 1.
+              |       |         | steady | To be expected: a peak of 0.1 replicas' worth in 5 min, …; there: 1.
+        08:30
+        """,
+        story,
+    )
 
 
 @pytest.mark.parametrize("day", ["2026-03-30", "2026-10-26"])

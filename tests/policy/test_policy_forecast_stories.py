@@ -1,18 +1,20 @@
-"""The policy with its forecast, told in minutes: a past on record, then the decisive hour."""
+"""The policy with its forecast, told minute by minute: a past on record, then the hours that decide. `tests.policy.telling` reads it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
-from scaler.model import Bounds, Decision, ReasonCode
+from scaler.model import Bounds, ReasonCode
 from scaler.policy import Memory
 from scaler.policy.forecast import Record
 from scaler.policy.forecast.record import DAY, STEP_SECONDS
 from scaler.policy.forecast.windows import Floats
 from scaler.policy.outlook import Outlook
 from tests.policy.forecast.weeks import office
-from tests.policy.story import Story
+from tests.policy.story import STEP, Story
+from tests.policy.telling import Told, hours, play, tell
 
 PER_REPLICA = 8.0
 
@@ -28,27 +30,51 @@ def steady(level: float, days: int = 2) -> Floats:
     return level * np.exp(0.03 * np.random.default_rng(1).standard_normal(days * DAY))
 
 
+def act(script: str, story: Story, **events: Callable[[], object]) -> None:
+    """A script of requests in flight (eight are a replica's worth), played and told by the day's clock."""
+    play(script, story.tick, lambda: hours(story.now + STEP), events)
+
+
 def test_a_flash_crowd_that_nobody_foresaw_is_followed_by_its_load(story: Story) -> None:
     with_past(story, steady(1.4), 2)
-    story.minutes(6, 1.4 * PER_REPLICA)
-    assert story.replicas == 2
-    crowd = story.minutes(5, 5 * PER_REPLICA)
-    assert story.replicas >= 5
-    up = next(decision for decision in crowd if decision.bounds.min_replicas > 2)
-    assert up.reasons[0].code in {ReasonCode.TRAFFIC_UP, ReasonCode.FORECAST}
+    act(
+        """
+        clock | comes | decided | why          | in words
+        00:00 | 11.2  | 2       | steady       | there: 2
+        00:06 | 40    | 2 => 6  | forecast     | In 5 min, when a start would serve, a peak of … is to be expected; serving: 2
+              |       |         | traffic_up   | The traffic of the last minute and what waits keep … busy, more than was foreseen
+              |       |         | steady       | To be expected
+        00:07 | 40    | 6       | steady       | To be expected: a peak of 5.… replicas' worth in 5 min, … there: 6
+        00:11 | 11.2  | 6 => 3  | traffic_down | No more than … is to be expected within 10 min (two starts), … are there now
+              |       |         | steady       | To be expected
+        00:16 | 11.2  | 3       | steady       | there: 3
+        00:20 | 11.2  | 3 -> 2  | traffic_down | 1.4 are there now: 2 replicas are enough.
+              |       |         | steady       | To be expected
+        00:35 | 11.2  | 2       | steady       | To be expected: …; there: 2.
+        00:40
+        """,
+        story,
+    )
 
 
 def test_a_gap_takes_nothing_away_and_is_no_zero_on_record(story: Story) -> None:
     with_past(story, steady(3.0), 4)
-    story.minutes(6, 3.0 * PER_REPLICA)
-    before = story.endpoint.bounds
-    for decision in story.minutes(10, None):
-        assert decision.hold
-        assert [reason.code for reason in decision.reasons] == [ReasonCode.NO_DATA]
-    assert story.endpoint.bounds == before
-    assert np.isnan(story.memory.outlook.record.values[-18:]).all()
-    back = story.minutes(4.5, 0.2 * PER_REPLICA)
-    assert all(decision.bounds.min_replicas >= before.min_replicas for decision in back)
+    act(
+        """
+        clock | comes | decided | why          | in words
+        00:00 | 24    | 4       | steady       | there: 4
+        00:06 | ?     | held    | no_data      | The traffic is not known; no data is not zero, so whatever runs, keeps running.
+        00:16 -- back
+        00:16 | 1.6   | 4       | warming_up   | Traffic is known without a gap for … s; taking away needs 300.
+        00:20 | 1.6   | 4 => 1  | traffic_down | No more than … is to be expected within 10 min (two starts), 0.2 are there now
+              |       |         | warming_up   | taking away needs 300.
+              |       |         | steady       | To be expected
+              |       |         | steady       | To be expected
+        00:36
+        """,
+        story,
+        back=lambda: np.testing.assert_equal(story.memory.outlook.record.values[-18:], np.nan),
+    )
 
 
 def test_a_fresh_memory_takes_nothing_away_at_first_and_says_so(story: Story) -> None:
@@ -61,15 +87,31 @@ def test_a_fresh_memory_takes_nothing_away_at_first_and_says_so(story: Story) ->
 
 def test_what_has_no_hardware_is_asked_for_once_and_said(story: Story) -> None:
     with_past(story, steady(1.4), 2)
-    story.minutes(6, 1.4 * PER_REPLICA)
-    story.minutes(2, 4 * PER_REPLICA)
-    asked = story.replicas
-    assert asked > 2
-    story.endpoint = replace(story.endpoint, ready_replicas=2, missing_replicas=asked - 2)
-    for decision in story.minutes(10, 6 * PER_REPLICA):
-        assert decision.bounds.min_replicas == asked
-        assert ReasonCode.SHORTAGE in {reason.code for reason in decision.reasons}
-        assert "no hardware yet" in decision.sentence
+
+    def short() -> None:
+        story.endpoint = replace(story.endpoint, ready_replicas=2, missing_replicas=story.replicas - 2)
+
+    def complete() -> None:
+        story.endpoint = replace(story.endpoint, ready_replicas=story.replicas, missing_replicas=0)
+
+    act(
+        """
+        clock | comes | decided | why        | in words
+        00:00 | 11.2  | 2       | steady     | there: 2
+        00:06 | 32    | 2 => 5  | forecast   | In 5 min, when a start would serve, a peak of … is to be expected; serving: 2
+              |       |         | steady     |
+        00:08 -- short
+        00:08 | 48    | 5       | shortage   | 3 of 5 replicas asked for have no hardware yet; nothing more is asked for until they come.
+        00:18 -- complete
+        00:18 | 48    | 5 => 7  | forecast   | In 5 min, when a start would serve, a peak of …; serving: 5
+              |       |         | steady     |
+        00:20 | 48    | 7       | steady     | there: 7
+        00:30
+        """,
+        story,
+        short=short,
+        complete=complete,
+    )
 
 
 def test_the_past_gives_these_stories_a_forecast(story: Story) -> None:
@@ -92,13 +134,10 @@ def test_noise_around_a_target_brings_at_most_two_actions_an_hour(story: Story) 
 
 
 @dataclass(frozen=True)
-class Minute:
-    """What one tick of a played past-and-future came to."""
+class Minute(Told):
+    """What one tick of a played past-and-future came to: demand and what is ready in replicas."""
 
-    hour: float
-    demand: float
     ready: int
-    decision: Decision
 
 
 def live(story: Story, past: Floats, future: Floats, replicas: int) -> list[Minute]:
@@ -110,18 +149,13 @@ def live(story: Story, past: Floats, future: Floats, replicas: int) -> list[Minu
     for demand in future.tolist():
         for _ in range(3):
             decision = story.tick(demand * PER_REPLICA)
-            told.append(Minute(story.now % 86400 / 3600, demand, story.fleet.ready, decision))
+            told.append(Minute(hours(story.now), demand, decision, story.fleet.ready))
     return told
 
 
 def served(told: list[Minute]) -> float:
     """Share of ticks in which what arrived fitted what was ready."""
-    return float(np.mean([minute.ready >= minute.demand for minute in told]))
-
-
-def changes(told: list[Minute]) -> int:
-    counts = [minute.decision.bounds.min_replicas for minute in told]
-    return sum(one != other for one, other in pairwise(counts))
+    return float(np.mean([minute.comes is not None and minute.ready >= minute.comes for minute in told]))
 
 
 HOUR = DAY // 24
@@ -132,38 +166,91 @@ EIGHT = 8 * DAY + 8 * HOUR
 def test_a_slow_ramp_is_climbed_replica_by_replica(story: Story) -> None:
     noise = np.exp(0.03 * np.random.default_rng(3).standard_normal(2 * HOUR))
     told = live(story, steady(1.0), np.linspace(1, 5, 2 * HOUR) * noise, 2)
+    tell(
+        """
+        clock | comes      | decided | why      | in words
+        00:00 | 0.9 .. 1.9 | 2       | steady   | there: 2
+        00:20 | 1.5 .. 2.4 | 2 -> 3  | forecast | In 5 min, when a start would serve, a peak of 2.… is to be expected; serving: 2
+              |            |         | steady   | To be expected: a peak of …
+        00:35 | 2.0 .. 2.8 | 3       | steady   | there: 3
+        00:47 | 2.4 .. 3.1 | 3 -> 4  | forecast | a peak of 3.… replicas' worth is to be expected; serving: 3, starting: 0.
+              |            |         | steady   | To be expected: a peak of …
+        01:00 | 2.8 .. 3.5 | 4       | steady   | there: 4
+        01:10 | 3.1 .. 4.0 | 4 -> 5  | forecast | a peak of 4.… replicas' worth is to be expected; serving: 4, starting: 0.
+              |            |         | steady   | To be expected: a peak of …
+        01:23 | 3.5 .. 4.5 | 5       | steady   | there: 5
+        01:35 | 3.9 .. 4.9 | 5 -> 6  | forecast | a peak of 5.… replicas' worth is to be expected; serving: 5, starting: 0.
+              |            |         | steady   | To be expected: a peak of …
+        01:50 | 4.2 .. 5.4 | 6       | steady   | there: 6
+        02:01
+        """,
+        told,
+    )
     assert served(told) > 0.97
-    assert changes(told) <= 6
-    steps = [(a.decision.bounds.min_replicas, b.decision.bounds.min_replicas) for a, b in pairwise(told)]
-    assert {after - before for before, after in steps} <= {0, 1}
-    reasons = {minute.decision.reasons[0].code for minute in told}
-    assert ReasonCode.FORECAST in reasons
-    assert ReasonCode.TRAFFIC_DOWN not in reasons
 
 
 def test_the_morning_rush_finds_replicas_ready(story: Story) -> None:
     week = office(9, seed=4)
     told = live(story, week[:EIGHT], week[EIGHT : EIGHT + 2 * HOUR], 1)
-    first = next(minute for minute in told if minute.decision.reasons[0].code is ReasonCode.FORECAST)
-    rush = next(minute for minute in told if minute.demand > 1)
-    assert first.hour <= rush.hour - 300 / 3600, "a start takes five minutes, so it begins before the rush does"
-    assert "In 5 min, when a start would serve" in first.decision.sentence
-    assert served(told) == 1.0
+    tell(
+        """
+        clock | comes      | decided | why      | in words
+        08:00 | 0.4 .. 0.6 | 1       | steady   | there: 1
+        08:31 | 0.4 .. 0.6 | 1 -> 2  | forecast | In 5 min, when a start would serve, a peak of 1.… is to be expected; serving: 1
+              |            |         | steady   | To be expected: a peak of …
+        08:37 | 0.4 .. 1.0 | 2 => 4  | forecast | In 5 min, …; serving: 1, starting: 1.
+              |            |         | forecast | In 5 min, …; serving: 2, starting: 1.
+              |            |         | steady   | To be expected: a peak of …
+        08:43 | 0.8 .. 3.3 | 4 => 6  | forecast | In 5 min, when a start would serve, a peak of …
+              |            |         | steady   | To be expected: a peak of …
+        08:53 | 2.5 .. 7.9 | 6 => 10 | forecast | In 5 min, when a start would serve, a peak of …
+              |            |         | steady   | To be expected: a peak of …
+        09:15 | 6.5 .. 9.9 | 10      | steady   | To be expected: …; there: 10.
+        10:01
+        """,
+        told,
+    )
+    assert served(told) == 1.0, "a start takes five minutes, so each begins before its traffic does"
 
 
 def test_on_a_holiday_what_was_made_ready_is_given_back(story: Story) -> None:
-    told = live(story, office(9, seed=4)[:EIGHT], np.full(3 * HOUR, 0.5), 1)
-    most = max(minute.decision.bounds.min_replicas for minute in told)
-    assert 2 <= most <= 3, "two replicas in all for a rush that does not come"
-    assert told[-1].decision.bounds.min_replicas < most
-    assert ReasonCode.TRAFFIC_DOWN in {minute.decision.reasons[0].code for minute in told}
+    tell(
+        """
+        clock | comes | decided | why          | in words
+        08:00 | 0.5   | 1       | steady       | there: 1
+        08:31 | 0.5   | 1 => 3  | forecast     | In 5 min, when a start would serve, a peak of 1.… is to be expected; serving: 1
+              |       |         | forecast     | a peak of 2.… replicas' worth is to be expected; serving: 1, starting: 1.
+              |       |         | steady       | To be expected: a peak of …
+        08:44 | 0.5   | 3       | steady       | To be expected: a peak of … in 5 min, up to … within 10 min (two starts); there: 3.
+        09:00 | 0.5   | 3 -> 2  | traffic_down | No more than … is to be expected …, 0.5 are there now: 2 replicas are enough.
+              |       |         | steady       | To be expected
+        09:20 | 0.5   | 2       | steady       | there: 2
+        10:01
+        """,
+        live(story, office(9, seed=4)[:EIGHT], np.full(2 * HOUR, 0.5), 1),
+    )
 
 
 def test_traffic_that_grows_a_tenth_a_day_is_served_beyond_every_earlier_day(story: Story) -> None:
     week = office(9, seed=4)
     grown = 0.45 * week * 1.1 ** (np.arange(week.size) // DAY)
     today = grown[EIGHT : EIGHT + 2 * HOUR]
+    assert today.max() > grown[: 8 * DAY].max() > 7.8
     told = live(story, grown[:EIGHT], today, 1)
-    assert today.max() > grown[: 8 * DAY].max()
+    tell(
+        """
+        clock | comes      | decided | why      | in words
+        08:00 | 0.4 .. 0.6 | 1       | steady   | there: 1
+        08:31 | 0.4 .. 0.9 | 1 => 3  | forecast | In 5 min, when a start would serve, a peak of 1.… is to be expected; serving: 1
+              |            |         | forecast | a peak of 2.… replicas' worth is to be expected
+              |            |         | steady   | To be expected: a peak of …
+        08:42 | 0.6 .. 3.3 | 3 => 6  | forecast | In 5 min, when a start would serve, a peak of …
+              |            |         | steady   | To be expected: a peak of …
+        08:54 | 2.8 .. 7.6 | 6 => 10 | forecast | In 5 min, when a start would serve, a peak of …
+              |            |         | steady   | To be expected: a peak of …
+        09:18 | 6.5 .. 9.9 | 10      | steady   | To be expected: a peak of …; there: 10.
+        10:01
+        """,
+        told,
+    )
     assert served(told) > 0.97
-    assert max(minute.decision.bounds.min_replicas for minute in told) <= 1.5 * today.max()

@@ -149,6 +149,18 @@ def test_more_than_the_ceiling_is_left_alone_until_there_is_proof(story: Story) 
     assert all(decision.hold for decision in early)
     story.minutes(10, 30.0)
     assert story.endpoint.bounds == Bounds(3, 3)
+    cut = next(decision for decision in story.decisions if not decision.hold)
+    assert cut.sentence == "max_replicas allows 3 replicas; without it there would be 6."
+    assert (cut.bound_by, cut.alternatives[0].replicas) == ("max_replicas", 6)
+
+
+def test_fewer_than_the_floor_are_made_up_for_and_the_traffic_is_not_blamed(story: Story) -> None:
+    story.settings = story.settings.model_copy(update={"min_replicas": 3})
+    first = story.tick(1.0)
+    assert (first.bounds, first.bound_by) == (Bounds(3, 3), "min_replicas")
+    assert first.sentence == "min_replicas asks for at least 3 replicas."
+    rest = story.tick(1.0)
+    assert (rest.bounds, rest.bound_by, codes(rest)) == (Bounds(3, 3), "min_replicas", {ReasonCode.STEADY})
 
 
 def test_idle_keeps_the_timeout_explicit_and_does_not_stop_unless_allowed(story: Story) -> None:
