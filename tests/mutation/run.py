@@ -36,13 +36,13 @@ say = Console(highlight=False, markup=False, soft_wrap=True).print
 def main() -> int:
     """Exit code 0 if the goal is reached."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("modules", nargs="*", default=["*"], help="patterns such as scaler.policy.plan; all by default")
+    parser.add_argument("mutants", nargs="*", default=["*"], help="patterns such as scaler.policy.plan.*; all by default")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time")
     parser.add_argument("--tests", nargs="+", default=config().pytest_add_cli_args_test_selection, help="play these tests alone")
     options = parser.parse_args()
     os.chdir(ROOT)
     files = _mutate()
-    wanted = [mutant for mutant in _all(files) if any(fnmatch(_module(mutant), pattern) for pattern in options.modules)]
+    wanted = [mutant for mutant in _all(files) if any(fnmatch(mutant, pattern) for pattern in options.mutants)]
     verdicts = _play(wanted, options.tests, options.jobs)
     _show_survivors(files, verdicts)
     _show_scores(verdicts)
@@ -109,12 +109,12 @@ def _show_survivors(files: Mapping[Path, MutatedFile], verdicts: Mapping[str, Ve
 
 
 def _changes(file: MutatedFile, name: str) -> Iterator[str]:
-    """Lines of the original and of the mutant that differ; the first one is its name."""
+    """Lines of the original and of the mutant that differ, beside their names."""
     original, mutant = (
-        file.code.splitlines()[span.start : span.end]
+        file.code.splitlines()[span.start - 1 : span.end]
         for span in (file.line_span_by_function_name[each] for each in (f"{name.partition('__mutmut_')[0]}__mutmut_orig", name))
     )
-    return (line for line in ndiff(original, mutant) if line[0] in "-+")
+    return (line for line in ndiff(original, mutant) if line[0] in "-+" and "__mutmut_" not in line)
 
 
 def _show_scores(verdicts: Mapping[str, Verdict]) -> None:
