@@ -383,7 +383,8 @@ def _watch(state: Capacity, bucket: int, tally: Tally, now: float) -> Capacity:
     known = state.evidence.get(bucket, Tally())
     if known.firsts + known.tokens + known.latencies < SURE_ANSWERS:
         return state  # nothing to compare with
-    block = _compare(state.block or Block(now), bucket, tally, known)
+    before = state.block or Block(now)
+    block = _compare(before, bucket, tally, known)
     if now - block.since < BLOCK_SECONDS or block.answers < BLOCK_ANSWERS:
         return replace(state, block=block)
     if not block.unlike:
@@ -391,7 +392,7 @@ def _watch(state: Capacity, bucket: int, tally: Tally, now: float) -> Capacity:
         return replace(state, block=Block(now) if refuted else Block(now, strikes=block.strikes, struck=block.struck, fresh=block.fresh))
     if block.strikes + 1 < STRIKES:
         return replace(state, block=Block(now, strikes=block.strikes + 1, struck=block.highest - NEAR, fresh=block.fresh))
-    return replace(state, evidence=block.fresh, deploys=state.deploys + 1, block=None)
+    return replace(state, evidence=before.fresh, deploys=state.deploys + 1, block=None)
 
 
 def _compare(block: Block, bucket: int, tally: Tally, known: Tally) -> Block:

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.model import Bounds, Endpoint, EndpointState, Known, Observation, Start, Unknown
-from scaler.policy.cold_start import ColdStart, Distribution, estimate, observe, recall
+from scaler.policy.cold_start import SHAPE, SPREAD, Asked, ColdStart, Distribution, Watch, estimate, observe, recall
 
 TICK = 10.0
 EPOCH = 1_700_000_000.0
@@ -168,3 +169,87 @@ def test_whatever_is_told_every_measured_start_is_positive_and_no_longer_than_we
         watcher.look(None if silent else told(ready, desired), 0.5)
     assert all(0 < seconds <= watcher.now for seconds in watcher.seconds)
     assert isinstance(estimate(watcher.state, 300.0), Distribution)
+
+
+def test_only_what_ran_before_it_was_ready_is_compared_with_the_bounds() -> None:
+    wide = replace(CHAT, bounds=Bounds(2, 4), ready_replicas=1)
+    for desired, coming in ((None, 1), (1, 1), (3, 2), (9, 3)):
+        watcher = Watcher()
+        watcher.look(replace(wide, desired_replicas=desired))
+        assert watcher.state.watch == Watch(10.0, 1, (Asked(-math.inf, 10.0),) * coming)
+    for state, watch in (
+        (EndpointState.STARTED, Watch(10.0, 1)),
+        (EndpointState.STARTING, Watch(10.0, 0, (Asked(-math.inf, 10.0),))),
+        (EndpointState.STOPPED, Watch(10.0, 0)),
+        (EndpointState.ERROR, Watch(10.0, 0)),
+    ):
+        watcher = Watcher()
+        watcher.look(in_state(state))
+        assert watcher.state.watch == watch
+
+
+def test_each_replica_that_is_asked_for_is_waited_for_once() -> None:
+    watcher = Watcher()
+    for desired in (1, 2, 4, 4):
+        watcher.look(told(1, desired))
+    assert watcher.state.watch == Watch(40.0, 1, (Asked(10.0, 20.0), Asked(20.0, 30.0), Asked(20.0, 30.0)))
+
+
+def looked(*, silent: float = 0.0, before: float = 0.0, after: float = 0.0) -> list[float]:
+    """A start that was asked for within ``before`` seconds, looked at ``after`` seconds later and ready within ``silent`` more."""
+    state = ColdStart()
+    for now, seen in ((0.0, told(0, 0)), (before, told(0, 1)), (before + after, told(0, 1)), (before + after + silent, told(1, 1))):
+        state = observe(state, Known(seen, "test", now), now, EPOCH + now)
+    return [start.ready_at - start.started_at for start in state.starts]
+
+
+def test_a_start_is_measured_if_a_quarter_of_its_time_was_looked_at() -> None:
+    assert looked(before=30.0, after=25.0, silent=45.0) == [100.0]
+    assert looked(before=30.0, after=24.0, silent=46.0) == []
+    assert looked(before=10.0, after=21_580.0, silent=10.0) == [21_600.0]
+    assert looked(before=10.0, after=21_581.0, silent=10.0) == []
+
+
+def test_recorded_starts_are_sane_in_order_and_bounded() -> None:
+    def record(*starts: tuple[float, float]) -> list[float]:
+        state = recall(ColdStart("h100"), [Start("", at - took, at) for at, took in starts])
+        return [start.ready_at for start in state.starts]
+
+    assert record((100.0, 0.0), (200.0, -5.0), (400.0, 0.5), (300.0, 21_600.0), (500.0, 21_601.0)) == [300.0, 400.0]
+    assert record(*((float(number), 1.0) for number in range(70))) == [float(number) for number in range(10, 70)]
+    known = ColdStart("h100", (Start("seen", 0.0, 100.0),))
+    assert len(recall(known, [Start("same", 0.0, 160.0)]).starts) == 1
+    assert len(recall(known, [Start("other", 0.0, 161.0)]).starts) == 2
+
+
+def test_hardware_without_starts_leaves_nothing_behind() -> None:
+    watcher = Watcher(ColdStart("h100"))
+    watcher.look(replace(CHAT, hardware="b200"))
+    assert watcher.state.former == {}
+    assert watcher.state.watch == Watch(10.0, 1)
+
+
+def test_the_shape_stands_around_what_was_seen_and_each_start_fades_by_a_tenth() -> None:
+    known = estimate(ColdStart("h100", recorded([100.0, 400.0])), 300.0)
+    assert (known.starts, known.configured) == (2, 300.0)
+    usual = math.log(300.0) - SHAPE[17]
+    place = (0.5 * usual + 0.9 * math.log(100.0) + math.log(400.0)) / (0.5 + 0.9 + 1.0)
+    shape = [(math.exp(place + point), 0.05) for point in SHAPE]
+    for point, wanted in zip(known.points, sorted([*shape, (100.0, 0.9), (400.0, 1.0)]), strict=True):
+        assert point == pytest.approx(wanted)
+
+
+def test_a_quantile_is_the_first_point_that_reaches_its_share() -> None:
+    known = Distribution(((10.0, 1.0), (20.0, 2.0), (30.0, 1.0)), 3, 300.0)
+    assert [known.quantile(share) for share in (0.01, 0.25, 0.26, 0.75, 0.76, 1.0)] == [10.0, 10.0, 20.0, 20.0, 30.0, 30.0]
+    assert [known.remaining(elapsed, 0.5) for elapsed in (0.0, 10.0, 20.0)] == [20.0, 10.0, 10.0]
+
+
+def test_what_is_later_than_anything_seen_follows_the_tail_of_the_shape() -> None:
+    known = Distribution(((100.0, 1.0),), 1, 300.0)
+    shape = NormalDist(math.log(100.0), SPREAD)
+    done = shape.cdf(math.log(120.0))
+    late = math.exp(shape.inv_cdf(done + 0.9 * (1 - done))) - 120.0
+    assert known.remaining(120.0, 0.9) == pytest.approx(late)
+    assert late > SPREAD * 0.9 * 120.0
+    assert known.remaining(10_000.0, 0.9) == pytest.approx(SPREAD * 0.9 * 10_000.0)

@@ -547,6 +547,7 @@ def test_spikes_are_told_by_what_is_needed_above_what_runs() -> None:
     assert Case(state=PolicyState(spikes=SHORT)).judge()[1].spikes.past[-1] == Spike(10.0, NOW)
     load = Case(steady(17.0), outlook=foreseen(1.0, 1.0))
     assert load.judge()[1].spikes == Spikes(since=NOW, level=2)
+    assert load.judge()[1].panic_until == float("-inf"), "where it is foreseen there is no burst"
     assert replace(load, history=steady(16.0)).judge()[1].spikes == Spikes()
 
 
@@ -559,7 +560,7 @@ def rush(offered: float, *, ended: float = NOW - 10, seconds: float = 20.0) -> l
 
 def test_a_rush_that_has_passed_is_worked_off_by_what_runs() -> None:
     assert rush(0.7) == [ReasonCode.SPIKE]
-    loads = (Load(NOW - 60, NOW - 30, 9.0, 3.0), Load(NOW - 30, NOW - 10, 0.5, 3.0))
+    loads = (Load(NOW - 60, NOW - 30, 9.0, 9.0), Load(NOW - 30, NOW - 20, 0.3, 9.0), Load(NOW - 20, NOW - 10, 0.7, 3.0))
     learned = Learned(loads=loads, demand=Demand(level=Means(answers=10.0, seconds=20.0)))
     why = "what arrives now fits what runs; what waits is worked off in 4 s, a replica would serve in 300"
     assert decided(Case(steady(15.0), learned=learned)).reasons[0].sentence == f"A spike starts nothing: {why}."
@@ -590,20 +591,24 @@ def test_a_ceiling_lowers_and_says_so() -> None:
 LAUNCH = Window(WindowKind.EVENT, "launch", AT + 200, AT + 7200, multiplier=3.0)
 
 
+def multiple(history: History, replicas: int = 1) -> int:
+    """What is kept ready for the launch."""
+    return Case(history, running_on(replicas), windows=(LAUNCH,)).judge()[1].usual[0].replicas
+
+
 def test_a_multiple_of_the_load_is_ready_when_its_event_begins() -> None:
-    decision, state = Case(windows=(LAUNCH,)).judge()
-    assert decision.bounds == Bounds(6, 6)  # three times 11 / 5.6
-    assert state.usual[0].replicas == 6
-    unknown = Case(seen(5.0, known=False), running_on(1), windows=(LAUNCH,))
-    assert unknown.judge()[1].usual[0].replicas == 3
-    assert Case(History((), NOW), running_on(1), windows=(LAUNCH,)).judge()[1].usual[0].replicas == 3
-    only_last_minute = Case(seen(90.0, *[11.0] * 6), windows=(LAUNCH,))
-    assert only_last_minute.judge()[1].usual[0].replicas == 6
+    assert decided(Case(steady(8.0), windows=(LAUNCH,))).bounds == Bounds(5, 5)  # three times 8 / 5.6
+    assert multiple(steady(8.0)) == 5
+    assert multiple(seen(90.0, *[8.0] * 6)) == 5, "the last minute is what counts"
+    assert multiple(seen(8.0, known=False)) == 3, "what runs stands for traffic that nobody knows"
+    assert multiple(History((), NOW), replicas=2) == 6
 
 
 def test_a_tight_budget_waits_for_the_event_to_begin() -> None:
     tight = Allowance(Stage.NO_PREWARM, "chat month", 80.0, 100.0)
     assert Case(windows=(LAUNCH,), allowance=tight).judge()[1].usual == ()
+    soon = replace(LAUNCH, begins=AT + 30)
+    assert Case(windows=(soon,), allowance=tight).judge()[1].usual == ()
     assert Case(windows=(LAUNCH,), allowance=Allowance()).judge()[1].usual != ()
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.model import ReasonCode
-from scaler.policy.spike import MAX_HOLD_SECONDS, Spikes, drained_in, observe, over_before
+from scaler.policy.spike import MAX_HOLD_SECONDS, Spike, Spikes, drained_in, observe, over_before
 from tests.policy.story import Story
 
 TICK = 10.0
@@ -111,3 +111,48 @@ def test_what_is_remembered_is_bounded_and_in_order(story: list[int]) -> None:
     assert len(state.past) <= 100
     assert [spike.ended for spike in state.past] == sorted(spike.ended for spike in state.past)
     assert all(0 < spike.seconds <= now for spike in state.past)
+
+
+def spikes(seconds: float, *, lasting: int = 0, of: int = 10, ended: float = -1000.0) -> Spikes:
+    """Ten spikes of ``seconds``, ``lasting`` of them longer than any start, and one that began at 0."""
+    past = [Spike(seconds, ended)] * (of - lasting) + [Spike(9999.0, ended)] * lasting
+    return Spikes(tuple(past), since=0.0, level=2)
+
+
+def test_a_spike_is_held_back_for_half_a_cold_start_and_two_minutes_at_most() -> None:
+    for lead, longest in ((180.0, 90.0), (300.0, 120.0)):
+        assert over_before(spikes(150.0), lead, longest) is not None
+        assert over_before(spikes(150.0), lead, longest + 1) is None
+    assert over_before(Spikes(), LEAD, 0.0) is None
+
+
+def test_as_many_as_one_in_ten_may_have_been_worth_a_start() -> None:
+    assert over_before(spikes(20.0, lasting=1), LEAD, 10.0) == (
+        "9 of 10 such spikes were over before a replica could have served, which takes 180 s; this one is 10 s old"
+    )
+    assert over_before(spikes(20.0, lasting=2), LEAD, 10.0) is None
+    assert over_before(spikes(20.0, lasting=2, of=20), LEAD, 10.0) is not None
+    assert over_before(spikes(190.0), LEAD, 10.0) is not None, "over when a replica would have served"
+    assert over_before(spikes(191.0), LEAD, 10.0) is None
+
+
+def test_only_spikes_that_lasted_as_long_as_this_one_tell_of_it() -> None:
+    assert over_before(spikes(20.0, of=8), LEAD, 19.0) is not None
+    assert over_before(spikes(20.0, of=8), LEAD, 20.0) is None
+    assert over_before(spikes(20.0, of=7), LEAD, 10.0) is None
+
+
+def test_two_cold_starts_after_the_last_spike_is_no_train() -> None:
+    assert over_before(spikes(20.0, ended=-360.0), LEAD, 10.0) is not None
+    assert over_before(spikes(20.0, ended=-359.0), LEAD, 10.0) is None
+
+
+def test_what_waits_is_worked_off_by_what_is_left_of_the_plan() -> None:
+    assert drained_in(offered=0.5, concurrency=5.0, planned=2.0, service_seconds=10.0) == 20.0
+    assert drained_in(offered=1.0, concurrency=1.5, planned=2.0, service_seconds=10.0) == 0.0
+    assert drained_in(offered=1.01, concurrency=5.0, planned=2.0, service_seconds=10.0) is None
+    assert drained_in(offered=0.25, concurrency=1.0, planned=0.5, service_seconds=10.0) == 20.0
+    assert drained_in(offered=0.0, concurrency=5.0, planned=0.0, service_seconds=10.0) is None
+    waiting = Spikes(since=0.0, level=2)
+    assert over_before(waiting, LEAD, 10.0, drained_in=179.0) is not None
+    assert over_before(waiting, LEAD, 10.0, drained_in=180.0) is None
