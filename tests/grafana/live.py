@@ -23,6 +23,7 @@ START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 API_KEY = "tgp_v1_canary-0f5a9bd2c7e84163"
 ADMIN_TOKEN = "adm_canary-71c3ab90ee5d4f28"
+MODEL, HARDWARE = "meta-llama/Llama-3.3-70B-Instruct", "4x_nvidia_h100_80gb_sxm"
 REQUEST = {
     "model": "chat",
     "stream": True,
@@ -45,12 +46,16 @@ class Target:
 
 
 class Traffic:
-    """Streams through the proxy, each one request after the other until the end."""
+    """Streams through the proxy, each one request after the other until the end; and now and then one for an endpoint that sleeps."""
 
     def __init__(self, group: asyncio.TaskGroup, url: str) -> None:
         self._group = group
         self._url = url
         self._streams: list[asyncio.Task[None]] = []
+
+    def knock(self) -> None:
+        """Somebody calls for who has no money to get up."""
+        self._streams.append(self._group.create_task(self._knock()))
 
     def add(self, count: int) -> None:
         self._streams += [self._group.create_task(self._stream(number)) for number in range(count)]
@@ -58,6 +63,12 @@ class Traffic:
     def end(self) -> None:
         for stream in self._streams:
             stream.cancel()
+
+    async def _knock(self) -> None:
+        async with new_client() as client:
+            while True:
+                await client.post(self._url, json=REQUEST | {"model": "asleep"})
+                await asyncio.sleep(0.1)
 
     async def _stream(self, number: int) -> None:
         """Now and then one asks for a model that does not exist."""
@@ -118,13 +129,22 @@ async def live_target(folder: Path, **settings: Any) -> AsyncIterator[Target]:  
     log = folder / "scaler.log"
     async with process(sys.executable, "-m", "scaler", "run", "--config", str(config), log=log) as running:
         await answers(f"http://{admin}/readyz", running, log)
+        await _impose(config, folder / "override.log")
         async with asyncio.TaskGroup() as group:
             traffic = Traffic(group, f"http://{proxy}/v1/chat/completions")
             traffic.add(CALM)
+            traffic.knock()
             try:
                 yield Target(admin, proxy, token, log, running, surge=lambda: traffic.add(SURGE))
             finally:
                 traffic.end()
+
+
+async def _impose(config: Path, log: Path) -> None:
+    """An override that changes nothing, to be shown."""
+    order = ("override", "chat", "--floor", "1", "--for", "2d", "--config", str(config))
+    async with process(sys.executable, "-m", "scaler", *order, log=log) as running:
+        assert await asyncio.wait_for(running.wait(), START_SECONDS) == 0, await asyncio.to_thread(log.read_text)
 
 
 def _settings(folder: Path, *, world: str, proxy: str, admin: str) -> dict[str, Any]:
@@ -143,7 +163,10 @@ def _settings(folder: Path, *, world: str, proxy: str, admin: str) -> dict[str, 
                 "max_replicas": 4,
                 "policy": {"target_concurrency": 4, "stable_window_seconds": 60, "cold_start_seconds": 60},
                 "idle": {"inactive_timeout_minutes": 0},
-            }
+                "budget": {"per_month_dollars": 1e6},
+            },
+            "asleep": {"id": "endpoint-2", "budget": {"per_month_dollars": 0.01}, "wake": {"hold_seconds": 10}},
+            "declared": {"create": True, "model": MODEL, "hardware": HARDWARE},
         },
         "world": {
             "listen": world,
@@ -152,10 +175,11 @@ def _settings(folder: Path, *, world: str, proxy: str, admin: str) -> dict[str, 
             "endpoints": [
                 {
                     "id": "endpoint-1",
-                    "model": "meta-llama/Llama-3.3-70B-Instruct",
-                    "hardware": "4x_nvidia_h100_80gb_sxm",
+                    "model": MODEL,
+                    "hardware": HARDWARE,
                     "inactive_timeout_minutes": 0,
-                }
+                },
+                {"id": "endpoint-2", "model": MODEL, "hardware": HARDWARE, "state": "STOPPED"},
             ],
         },
     }

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -11,14 +12,27 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.registry import Collector
 
+from scaler.actuator.declare import Finding, Standing
 from scaler.clock import VirtualClock
+from scaler.ledger import Ledger
+from scaler.model import Window, WindowKind
+from scaler.observability.budget import BudgetCollector
+from scaler.observability.declared import DeclaredCollector
+from scaler.observability.gates import GateCollector
 from scaler.observability.metrics import ControlMetrics, MeterCollector, TickCollector
+from scaler.observability.windows import WindowCollector, windows_status
 from scaler.policy.demand import Load
 from scaler.policy.learned import Learned
+from scaler.proxy.gate import Gate
+from scaler.proxy.keys import Account
 from scaler.proxy.meter import Meter
-from scaler.settings import EndpointSettings
+from scaler.proxy.routes import Route
+from scaler.proxy_settings import ClientKeySettings
+from scaler.settings import Settings
 from scaler.shadow import Shadows
+from scaler.store.sqlite import SqliteStore
 from tests.grafana.dashboard import Dashboard, metrics_in
 from tests.observability.ticks import StillProxy, TickStory
 
@@ -31,16 +45,34 @@ class Series:
     labels: frozenset[str]
 
 
+def control_side(folder: Path) -> Iterator[Collector]:
+    """What the control loop has to tell beside its own metrics."""
+    yield TickCollector(lambda: {"completed": 1})
+    yield DeclaredCollector(lambda: {"chat": Finding(Standing.SETTLED, "")})
+    window = Window(WindowKind.OVERRIDE, "", begins=0.0, ends=10.0, floor=2)
+    yield WindowCollector(lambda: {"chat": windows_status([window], now=5.0)})
+    settings = Settings.model_validate({"endpoints": {"chat": {"id": "endpoint-1", "budget": {"per_day_dollars": 100}}}})
+    yield BudgetCollector(Ledger(settings, SqliteStore(folder / "not opened"), VirtualClock()))
+    shadows = Shadows()
+    shadows.use(settings.endpoints)
+    shadows.follow(TickStory(learned=Learned(loads=(Load(0.0, 10.0, 1.0, 1.0),))).tick(), dollars_per_hour=6.0)
+    yield shadows
+
+
+def request_path() -> Iterator[Collector]:
+    """What the request path has to tell."""
+    meter = Meter(VirtualClock().monotonic)
+    yield MeterCollector(meter, StillProxy(clients={"anna": Account(ClientKeySettings(sha256="0" * 64))}))
+    gate = Gate(Route("chat", "me/model", frozenset()), meter.route("chat"), print, print)
+    yield GateCollector(lambda: {"chat": gate.read()}, lambda: 0.0)
+
+
 @pytest.fixture
-def exported() -> dict[str, Series]:
+def exported(tmp_path: Path) -> dict[str, Series]:
     """Every series name that the daemon exports."""
     metrics = ControlMetrics(["chat"])
-    metrics.registry.register(MeterCollector(Meter(VirtualClock().monotonic), StillProxy()))
-    metrics.registry.register(TickCollector(lambda: {"completed": 1}))
-    shadows = Shadows()
-    shadows.use({"chat": EndpointSettings(id="endpoint-1", max_replicas=4)})
-    shadows.follow(TickStory(learned=Learned(loads=(Load(0.0, 10.0, 1.0, 1.0),))).tick(), dollars_per_hour=6.0)
-    metrics.registry.register(shadows)
+    for collector in (*control_side(tmp_path), *request_path()):
+        metrics.registry.register(collector)
     families = metrics.registry.collect()
     return {sample.name: Series(family.name, frozenset(sample.labels)) for family in families for sample in family.samples}
 
