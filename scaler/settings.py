@@ -990,6 +990,11 @@ def load_provider(path: Path | None) -> ManagementSettings:
     return settings
 
 
+def names_endpoints(path: Path) -> bool:
+    """Whether the configuration is more than a connection. Raises `ConfigError`."""
+    return bool(_gather(path, _read_yaml(path)).get("endpoints"))
+
+
 def load(path: Path, **overrides: Any) -> Settings:  # noqa: ANN401 (any field of the tree)
     """Read, merge and check the whole configuration.
 

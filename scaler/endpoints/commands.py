@@ -15,12 +15,16 @@ from rich.console import Console, RenderableType
 from scaler.actuator.by_hand import ByHand, MaybeCreated, NotSent, open_by_hand
 from scaler.clock import SystemClock
 from scaler.endpoints import tables
+from scaler.endpoints.budget import objection
 from scaler.endpoints.orders import BadOrder, bounds_of, change_of, choose_hardware, look_up, make_display_name, require_gone, require_model
 from scaler.endpoints.wait import WaitFailed, wait_for
 from scaler.model import Endpoint, EndpointChange, EndpointState, EndpointWish
+from scaler.observability.client import NoAnswer
+from scaler.policy.fleet import RUNNING
 from scaler.providers import open_reader
 from scaler.providers.base import Listing, ProviderError, Reader
-from scaler.settings import load, load_provider
+from scaler.settings import Settings, load, load_provider, names_endpoints
+from scaler.store.base import StoreError
 from scaler.store.sqlite import declared_id, forget_declared
 
 WIDE = 200
@@ -31,6 +35,7 @@ app = typer.Typer(help="Manage the provider's endpoints by hand.", no_args_is_he
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file; without it SCALER_PROVIDER__... variables.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Force = Annotated[bool, typer.Option("--force", help="Send although the pause file says no.")]
+OverBudget = Annotated[bool, typer.Option("--over-budget", help="Send although no budget of the configuration pays for it.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Come back when the endpoint is as asked.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=0, help="Wait at most so many seconds.")]
 EndpointId = Annotated[str, typer.Argument(metavar="ENDPOINT_ID")]
@@ -44,6 +49,17 @@ class Desk:
 
     reader: Reader
     hand: ByHand
+    settings: Settings | None = None
+    """The configuration whose budgets hold for what is ordered; None: none do."""
+
+    async def afford(self, endpoint: Endpoint, replicas: int) -> None:
+        """Raises `NotSent` unless the budgets pay for so many."""
+        try:
+            why = await objection(self.settings, self.reader, endpoint, replicas) if self.settings else None
+        except (StoreError, NoAnswer) as error:
+            raise NotSent(f"nobody can tell what is spent ({error}); --over-budget sends all the same") from error
+        if why is not None:
+            raise NotSent(f"over budget: {why}; --over-budget sends all the same")
 
     async def wait(self, endpoint: Endpoint, *, running: bool, seconds: float | None) -> Endpoint:
         """The endpoint once it runs or rests; as it is if ``seconds`` is None."""
@@ -149,10 +165,17 @@ def start(
     wait: Wait = False,
     timeout: Timeout = 1800.0,
     force: Force = False,
+    over_budget: OverBudget = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start a stopped endpoint."""
-    _power(endpoint_id, config, running=True, seconds=timeout if wait else None, force=force, as_json=as_json)
+    """Start a stopped endpoint, if the budgets of the configuration pay for it."""
+
+    async def work(desk: Desk) -> Endpoint:
+        found = await look_up(desk.reader, endpoint_id)
+        await desk.afford(found, found.bounds.max_replicas)
+        return await desk.wait(await desk.hand.change(found.id, EndpointChange(run=True)), running=True, seconds=timeout if wait else None)
+
+    _describe(_run(config, work, force=force, budgeted=not over_budget), as_json=as_json)
 
 
 @app.command()
@@ -166,13 +189,11 @@ def stop(
     as_json: AsJson = False,
 ) -> None:
     """Stop an endpoint; its configuration stays. The platform does not wake it on traffic, but a daemon with idle.wake does."""
-    _power(endpoint_id, config, running=False, seconds=timeout if wait else None, force=force, as_json=as_json)
 
-
-def _power(endpoint_id: str, config: Path | None, *, running: bool, seconds: float | None, force: bool, as_json: bool) -> None:
     async def work(desk: Desk) -> Endpoint:
         found = await look_up(desk.reader, endpoint_id)
-        return await desk.wait(await desk.hand.change(found.id, EndpointChange(run=running)), running=running, seconds=seconds)
+        changed = await desk.hand.change(found.id, EndpointChange(run=False))
+        return await desk.wait(changed, running=False, seconds=timeout if wait else None)
 
     _describe(_run(config, work, force=force), as_json=as_json)
 
@@ -186,15 +207,19 @@ def update(
     max_replicas: Annotated[int | None, Replicas] = None,
     inactive_timeout: Annotated[int | None, Minutes] = None,
     force: Force = False,
+    over_budget: OverBudget = False,
     as_json: AsJson = False,
 ) -> None:
-    """Change both bounds, the inactive timeout, or all three."""
+    """Change both bounds, the inactive timeout, or all three; more replicas only if the budgets of the configuration pay for them."""
 
     async def work(desk: Desk) -> Endpoint:
         change = change_of(min_replicas, max_replicas, inactive_timeout)
-        return await desk.hand.change((await look_up(desk.reader, endpoint_id)).id, change)
+        found = await look_up(desk.reader, endpoint_id)
+        if change.bounds is not None and found.state in RUNNING:
+            await desk.afford(found, change.bounds.max_replicas)
+        return await desk.hand.change(found.id, change)
 
-    _describe(_run(config, work, force=force), as_json=as_json)
+    _describe(_run(config, work, force=force, budgeted=not over_budget), as_json=as_json)
 
 
 @app.command()
@@ -225,9 +250,10 @@ def recreate(key: Annotated[str, typer.Argument(metavar="KEY")], config: Annotat
     typer.echo(f"forgotten: {endpoint_id}; the daemon creates endpoints.{key} anew at its next tick")
 
 
-def _run(config: Path | None, work: Callable[[Desk], Awaitable[Any]], *, force: bool = False) -> Any:  # noqa: ANN401 (what work gives)
-    """Do ``work`` with an open connection; what can go wrong ends the command in plain words."""
+def _run(config: Path | None, work: Callable[[Desk], Awaitable[Any]], *, force: bool = False, budgeted: bool = False) -> Any:  # noqa: ANN401 (what work gives)
+    """Do ``work`` with an open connection; what can go wrong ends the command in plain words. ``budgeted``: it may cost more."""
     settings = load_provider(config)
+    whole = load(config) if budgeted and config is not None and names_endpoints(config) else None
 
     async def at_the_desk() -> object:
         async with AsyncExitStack() as stack:
@@ -235,7 +261,7 @@ def _run(config: Path | None, work: Callable[[Desk], Awaitable[Any]], *, force: 
             stack.push_async_callback(reader.close)
             hand = open_by_hand(settings.provider, reader, None if force else settings.pause_file)
             stack.push_async_callback(hand.close)
-            return await work(Desk(reader, hand))
+            return await work(Desk(reader, hand, whole))
 
     with _plain_words():
         return asyncio.run(at_the_desk())

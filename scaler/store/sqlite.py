@@ -220,6 +220,21 @@ class SqliteStore:
             raise
         return store
 
+    @classmethod
+    async def look(cls, path: Path) -> Self:
+        """The file as it is, for another process while the daemon runs: nothing is written, checked, migrated or moved aside."""
+        store = cls(path)
+        try:
+            await store._run(store._look)
+        except BaseException:
+            store._worker.shutdown(wait=False)
+            raise
+        return store
+
+    def _look(self) -> None:
+        where = f"{self.path.absolute().as_uri()}?mode=ro"
+        self._connection = sqlite3.connect(where, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+
     def _open(self, now: float) -> None:
         connection = _connect(self.path)
         try:
