@@ -72,6 +72,8 @@ class Options:
         _require(self.warm_share is None or 0 < self.warm_share < 1, "--warm-share", "a share between 0 and 1", self.warm_share)
         _require(not (self.tune and self.mode == "requests"), "--tune", "--mode fluid", "--mode requests")
         _require(not (self.from_store and self.mode == "requests"), "--from-store", "--mode fluid", "--mode requests")
+        whole = self.begin_seconds == 0 and self.length_seconds == math.inf
+        _require(whole or self.mode == "requests", "--begin and --for", "--mode requests", f"--mode {self.mode}")
         names = [trace_name(path) for path in self.traces]
         _require(len(set(names)) == len(names), "TRACE", "files of different names", ", ".join(names))
 

@@ -97,6 +97,7 @@ BAD = {
     "a price below nothing": (("--price", "-1"), "--price: expected dollars"),
     "a file in no folder": (("--json", "/nowhere/rows.json"), "/nowhere/rows.json: expected the name of a file in a folder that exists"),
     "a folder for a file": (("--html", "/"), "/: expected the name of a file"),
+    "a part of a trace in fluid mode": (("--for", "12h"), "--begin and --for: expected --mode requests, got --mode fluid"),
 }
 
 
