@@ -5,7 +5,7 @@ The controller goes step by step live, a backtest in virtual time, a replay over
 
 from dataclasses import dataclass, field, replace
 
-from scaler.model import Decision, Inputs, Known, Reason, ReasonCode
+from scaler.model import Decision, Inputs, Reason, ReasonCode
 from scaler.policy.decide import Situation, decide
 from scaler.policy.history import History
 from scaler.policy.learned import Learned, apply, observe
@@ -29,7 +29,7 @@ def step(key: str, settings: EndpointSettings, inputs: Inputs, memory: Memory, f
     learned = observe(memory.learned, settings, inputs, memory.state.fleet)
     settings = apply(learned, settings)
     policy, idle = settings.policy, settings.idle
-    loads = learned.loads[-1:] if isinstance(inputs.sample, Known) else ()
+    loads = learned.loads[-1:] if learned.loads is not memory.learned.loads else ()
     outlook = foresight.look(memory.outlook, loads, now=inputs.now, lead_seconds=policy.cold_start_seconds)
     keep = max(policy.stabilization_seconds, policy.stable_window_seconds, idle.proof_seconds)
     history = memory.history.add(inputs.sample, keep_seconds=keep)

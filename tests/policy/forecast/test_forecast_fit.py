@@ -1,0 +1,175 @@
+"""The small fit to an endpoint: on which instants, with which weights, and what becomes of it beside the network."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scaler.policy.forecast.columns import Features
+from scaler.policy.forecast.model import (
+    Model,
+    Quantiles,
+    assemble,
+    fit,
+    fitting,
+    steps_of,
+    weights,
+)
+from scaler.policy.forecast.network import Network, with_lead
+from scaler.policy.forecast.predict import forecasts
+from scaler.policy.forecast.record import DAY, Record
+from scaler.policy.forecast.regression import NEAR, RIDGE, fit_quantile
+from scaler.policy.forecast.windows import Floats
+
+AIMS = Quantiles(0.9, 0.8)
+DICE = np.random.default_rng(11)
+
+
+def saying(growth: float) -> Network:
+    """A network on two columns that says this growth whatever it sees."""
+    nothing = np.zeros((3, 4), dtype=np.float32)
+    offsets = np.full(4, growth, dtype=np.float32)
+    return Network(("a", "b"), (0.5, 0.9), nothing[:, 0], np.ones(3, dtype=np.float32), ((nothing, offsets),), nothing)
+
+
+def at(level: Floats, *, highest: float = 100.0, columns: Floats | None = None) -> Features:
+    """Instants at these levels (lg), with two columns."""
+    table = np.ones((level.size, 2)) if columns is None else columns
+    return Features(("a", "b"), table, level, np.full(level.size, highest), 2)
+
+
+def lg(replicas: float) -> float:
+    return float(np.log(replicas + 0.5))
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(0.1, 1), (30.0, 1), (30.1, 2), (59.0, 2), (60.0, 2), (90.0 + 1e-10, 3), (600.0, 20)])
+def test_a_lead_is_covered_by_whole_steps(seconds: float, steps: int) -> None:
+    assert steps_of(seconds) == steps
+
+
+def test_an_instant_counts_by_the_root_of_its_level() -> None:
+    assert weights(np.log([1.0, 4.0, 9.0])) == pytest.approx([0.5, 1.0, 1.5])
+
+
+def test_a_fit_looks_at_a_week_of_instants_whose_outcome_is_known() -> None:
+    week = fitting(10 * DAY, 6)
+    assert (week[0], week[1] - week[0]) == (3 * DAY, 10)
+    assert 10 * DAY - 14 - 10 <= week[-1] < 10 * DAY - 14  # a lead, three minutes at least until they would be back, and a minute
+    longer = fitting(10 * DAY, 20)
+    assert 10 * DAY - 42 - 10 <= longer[-1] < 10 * DAY - 42
+    assert fitting(2 * DAY, 6)[0] == DAY // 4, "some past of theirs is known, too"
+
+
+def test_what_the_endpoint_did_is_fitted_as_growth_over_its_level() -> None:
+    columns, level = DICE.normal(size=(40, 2)), DICE.uniform(0, 2, 40)
+    goals = np.stack((level + columns @ [1.0, -2.0], level + columns @ [0.5, 3.0]))
+    seen = at(level, columns=columns)
+    gaps = goals.copy()
+    gaps[0, 3] = np.nan
+    level_unknown = replace(seen, level=np.where(np.arange(40) == 7, np.nan, level))
+    for made, usable in (
+        (fit(seen, goals, 6, saying(0.0), AIMS), np.ones(40, dtype=np.bool_)),
+        (fit(seen, gaps, 6, saying(0.0), AIMS), np.arange(40) != 3),
+        (fit(level_unknown, goals, 6, saying(0.0), AIMS), np.arange(40) != 7),
+    ):
+        assert made.own is not None
+        weight = weights(level[usable])
+        up = fit_quantile(columns[usable], (goals[0] - level)[usable], weight, 0.9)
+        down = fit_quantile(columns[usable], (goals[1] - level)[usable], weight, 0.8)
+        assert made.own == pytest.approx(np.stack((up, down)))
+        assert (made.lead, made.aims) == (6, AIMS)
+
+
+def test_with_fewer_instants_than_columns_the_network_stands_alone() -> None:
+    level = np.array([1.0, 2.0])
+    seen, goals = at(level), np.stack((level, level))
+    lone = fit(replace(seen, own=3, values=np.ones((2, 3))), goals, 6, saying(0.0), AIMS)
+    assert (lone.own, lone.id, lone.lead, lone.aims) == (None, assemble(6, AIMS, saying(0.0), None).id, 6, AIMS)
+    assert fit(seen, goals, 6, saying(0.0), AIMS).own is not None
+
+
+def test_a_models_name_tells_all_it_is_made_of() -> None:
+    own = np.ones((2, 2))
+    plain = assemble(6, AIMS, saying(0.0), None)
+    others = [
+        assemble(7, AIMS, saying(0.0), None),
+        assemble(6, Quantiles(0.9, 0.9), saying(0.0), None),
+        assemble(6, AIMS, saying(1.0), None),
+        assemble(6, AIMS, replace(saying(0.0), skip=np.ones((3, 4), dtype=np.float32)), None),
+        assemble(6, AIMS, saying(0.0), own),
+        assemble(6, AIMS, saying(0.0), 2 * own),
+    ]
+    assert len({plain.id, *(other.id for other in others)}) == 7
+    assert {len(model.id) for model in (plain, *others)} == {12}
+    assert assemble(6, AIMS, saying(0.0), None).id == plain.id
+    with pytest.raises(ValueError, match="read-only"):
+        own[0, 0] = 5.0
+
+
+def made(growth: float, own: Floats | None) -> Model:
+    return assemble(6, AIMS, saying(growth), own)
+
+
+def test_network_and_own_fit_are_averaged_in_logarithms_two_to_one() -> None:
+    own = np.array([[0.5, 0.5], [0.0, 0.0]])  # up: grows by one; down: stays
+    up, down = forecasts(at(np.array([lg(4.0)])), made(0.0, own))[:, 0]
+    grown = 4.5 * np.e - 0.5
+    assert up == pytest.approx(4.3 ** (2 / 3) * (grown + 0.3) ** (1 / 3) - 0.3)
+    assert down == pytest.approx(4.0)
+    alone = forecasts(at(np.array([lg(4.0)])), made(1.0, None))[:, 0]
+    assert alone == pytest.approx([grown, grown])
+
+
+def test_nothing_below_zero_is_forecast_and_no_wild_growth() -> None:
+    assert forecasts(at(np.array([lg(4.0)])), made(-9.0, None))[:, 0] == pytest.approx([0.0, 0.0], abs=1e-6)
+    wild = forecasts(at(np.array([lg(1.0)]), highest=1e6), made(9.0, None))[:, 0]
+    assert wild == pytest.approx([1.5 * np.exp(4.0) - 0.5] * 2)
+    sunk = forecasts(at(np.array([lg(30.0)])), made(-9.0, None))[:, 0]
+    assert sunk == pytest.approx([30.5 * np.exp(-3.0) - 0.5] * 2)
+
+
+def test_the_ceiling_of_a_forecast_is_the_weeks_highest_and_a_tenth_or_the_level() -> None:
+    level = np.array([lg(4.0)])
+    assert forecasts(at(level, highest=5.0), made(2.0, None))[0, 0] == pytest.approx(5.5)
+    assert forecasts(at(level, highest=3.0), made(2.0, None))[0, 0] == pytest.approx(4.0)
+    assert forecasts(at(level, highest=np.nan), made(2.0, None))[0, 0] == pytest.approx(4.0)
+
+
+def test_a_network_scales_its_inputs_adds_its_layers_and_what_skips_them() -> None:
+    shift, scale = np.array([1.0, 2.0, 0.5]), np.array([2.0, 4.0, 0.25])
+    (first, first_off), (second, second_off) = [(DICE.normal(size=shape), DICE.normal(size=shape[1])) for shape in ((3, 5), (5, 4))]
+    skip = DICE.normal(size=(3, 4))
+    single = np.float32
+    network = Network(
+        ("a", "b"),
+        (0.5, 0.9),
+        shift.astype(single),
+        scale.astype(single),
+        ((first.astype(single), first_off.astype(single)), (second.astype(single), second_off.astype(single))),
+        skip.astype(single),
+    )
+    columns = DICE.normal(size=(3, 2))
+    inputs = (np.column_stack((columns, np.full(3, np.log(6)))) - shift) / scale
+    told = np.maximum(inputs @ first + first_off, 0) @ second + second_off + inputs @ skip
+    outputs = network.outputs(columns, 6)
+    assert outputs.shape == (2, 2, 3)
+    assert outputs.dtype == np.float64
+    for head in range(2):
+        for tau in range(2):
+            assert outputs[head, tau] == pytest.approx(told[:, 2 * head + tau], abs=1e-4)
+    assert with_lead(columns, 6).dtype == np.float32, "the same bits on every machine that the network was trained for"
+
+
+def test_a_quantile_fit_ends_where_the_pull_of_its_residuals_meets_that_of_the_ridge() -> None:
+    columns = np.column_stack((np.ones(50), DICE.normal(size=(50, 2))))
+    target, weight = DICE.normal(size=50), DICE.uniform(0.5, 2, 50)
+    theta = fit_quantile(columns, target, weight, 0.8, steps=400)
+    residual = target - columns @ theta
+    pull = weight * np.where(residual > 0, 0.8, 0.2) / np.maximum(np.abs(residual), NEAR) * residual
+    assert columns.T @ pull == pytest.approx(RIDGE * theta, abs=1e-3)
+
+
+def test_a_record_begins_with_the_step_under_way() -> None:
+    assert (Record.empty(95.0).end, Record.empty(90.0).end, Record.empty().end) == (3, 3, 0)
+    assert Record.empty(95.0).values.size == 0
+    assert not Record.empty().values.flags.writeable
