@@ -27,7 +27,7 @@ VERDICTS = "MUTATION_VERDICTS"
 """Environment: the file that takes the answers."""
 MUTANTS = "MUTATION_MUTANTS"
 """Environment: a file with one mutant a line, ``module.x_function__mutmut_number``."""
-PATIENCE_SECONDS = float(os.environ.get("MUTATION_PATIENCE", "10"))
+PATIENCE_SECONDS = 5.0
 """CPU time of the tests that a mutant is played against; slower ones are left out."""
 SLACK, SLACK_SECONDS = 4, 10
 """A mutant with which tests take so many times their usual time and so many seconds more hangs."""

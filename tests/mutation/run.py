@@ -15,12 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import ndiff
 from fnmatch import fnmatch
 from pathlib import Path
+from time import sleep
 
 from mutmut.configuration import config
 from mutmut.mutation.file_mutation import MutatedFile, mutate_file_contents
 from mutmut.utils.file_utils import walk_mutatable_files
 from mutmut.utils.format_utils import get_mutant_name
 from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 
 from tests.mutation.judge import MUTANTS, VERDICTS, Verdict
@@ -78,12 +80,13 @@ def _play(mutants: Sequence[str], tests: Sequence[str], jobs: int) -> dict[str, 
     players = []
     for job in range(jobs):
         (PLACE / f"mutants.{job}").write_text("\n".join(mutants[job::jobs]))
+        (PLACE / f"verdicts.{job}").touch()
         said = {MUTANTS: f"mutants.{job}", VERDICTS: f"verdicts.{job}", "PYTHONPATH": ".", "OPENBLAS_NUM_THREADS": "1"}
         command = [
             sys.executable,
             "-m",
             "pytest",
-            "-q",
+            "-qq",
             "--assert=plain",
             "-p",
             "tests.mutation.judge",
@@ -91,11 +94,20 @@ def _play(mutants: Sequence[str], tests: Sequence[str], jobs: int) -> dict[str, 
             *tests,
         ]
         players.append(subprocess.Popen(command, cwd=PLACE, env=os.environ | said))
-    codes = [player.wait() for player in players]
-    if any(codes):
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn()) as progress:
+        task = progress.add_task("mutants", total=len(mutants))
+        while any([player.poll() is None for player in players]):  # noqa: C419 (each is asked)
+            progress.update(task, completed=len(_verdicts(jobs)))
+            sleep(1)
+    if any(player.returncode for player in players):
         sys.exit("The tests do not pass as they are.")
-    lines = [line for job in range(jobs) for line in (PLACE / f"verdicts.{job}").read_text().splitlines()]
-    return {mutant: Verdict(verdict) for mutant, verdict in map(json.loads, lines)}
+    return _verdicts(jobs)
+
+
+def _verdicts(jobs: int) -> dict[str, Verdict]:
+    """Those there are, by mutant."""
+    lines = [line for job in range(jobs) for line in (PLACE / f"verdicts.{job}").read_text().splitlines(keepends=True)]
+    return {mutant: Verdict(verdict) for mutant, verdict in (json.loads(line) for line in lines if line.endswith("\n"))}
 
 
 def _show_survivors(files: Mapping[Path, MutatedFile], verdicts: Mapping[str, Verdict]) -> None:

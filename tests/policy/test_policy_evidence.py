@@ -322,6 +322,7 @@ def test_what_misses_the_objective_is_not_tried() -> None:
     )
     below = judged(known, ObjectiveSettings(ttft_seconds=0.5))
     assert (below.concurrency, below.limit, below.served) == pytest.approx((5.0, 5.0, 5.0))
+    assert (below.knee, below.confidence) == (None, 0.0)
     assert below.sentence == "Answers miss the objective from 5.0 requests in flight per replica on; no knee is seen."
     just = judged(known, ObjectiveSettings(ttft_seconds=0.56), default=8.0)
     assert just.concurrency == pytest.approx(8.0)
@@ -344,3 +345,28 @@ def test_a_bend_is_believed_if_it_is_steep_late_and_was_seen_often_enough() -> N
         for (number, tally), load in zip(full().items(), LOADS, strict=True)
     }
     assert judged(steep, NO_LIMIT).knee is not None
+
+
+def test_a_bend_is_believed_with_forty_late_answers_beyond_it() -> None:
+    def rarely_full(share: float) -> Estimate:
+        """Of the loads beyond the knee only a share was seen; answers are late, half as long again, from 5 in flight on."""
+        shares = {4.5: share, 5.0: share, 6.0: share, 7.0: 0.0, 8.0: 0.0, 9.0: 0.0}
+        return judged(
+            {
+                number: Tally().plus(tally, shares.get(LOADS[number], 1.0))
+                for number, tally in full().items()
+                if shares.get(LOADS[number], 1.0)
+            },
+            NO_LIMIT,
+        )
+
+    assert rarely_full(0.05).knee == pytest.approx(4.0)
+    assert rarely_full(0.049).knee is None
+
+
+def test_without_streaming_twice_as_long_as_alone_is_too_long() -> None:
+    found = judged(evidence(*(8.0 * number for number in range(1, 17)), knee=999.0, streamed=0.0), NO_LIMIT)
+    assert found.limit is not None
+    assert found.concurrency == pytest.approx(found.limit)
+    assert 69 < found.limit < 87  # 1.4 s alone, 1.56 s at the lowest load that was seen
+    assert found.sentence.endswith(f"may be tried, answers take twice as long as alone from {found.limit:.1f} on.")
