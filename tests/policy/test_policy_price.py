@@ -71,6 +71,7 @@ def test_a_sleep_that_is_too_short_is_none() -> None:
     assert planned(3, 6, 9, rest=3) == ((1, 9),)
     assert planned(4, 8, rest=3) == ((4, 4), (8, 8))
     assert planned(4, 7, 12, rest=3) == ((4, 7), (12, 12))
+    assert planned(3, 9, 12, rest=3) == ((1, 3), (9, 12))
     assert planned(2) == ((2, 2),)
     assert planned(2, rest=2) == ((1, 2),)
 

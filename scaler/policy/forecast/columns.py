@@ -176,12 +176,11 @@ def _restlessness(past: _Past) -> Columns:
 def _excess(past: _Past) -> Columns:
     """By how much what was to be forecast lay above the level: of late, and around this time of earlier days.
 
-    An instant's outcome is known ``lead + WINDOW`` steps later.
+    An instant's outcome is known ``lead + WINDOW`` steps later; windows end there.
     """
     level = lg(past.everywhere.mean(-_LEVEL, 0))
     outcome = past.lead + WINDOW
     excess = lg(past.everywhere.highest(past.lead, outcome)) - level
-    excess[max(0, excess.size - outcome + 1) :] = np.nan
     mild = np.clip(excess, -_EXCESS_CLIP, _EXCESS_CLIP)
     plain, ups, squares = past.series(excess), past.series(np.maximum(excess, 0.0)), past.series(excess**2)
     soft = past.series(np.exp(_SHARPNESS * mild))
