@@ -357,8 +357,8 @@ def test_more_traffic_is_followed_at_once() -> None:
     why = "13.7 requests in flight need 3 replicas; serving: 1, starting: 1."
     case = Case(seen(*[18.0] * 4, 5.0, 5.0), fleet=Fleet(1, (NOW + 100,)))
     assert decided(case) == of(3, reasons=(Reason(ReasonCode.TRAFFIC_UP, why, figures(82 / 6, 5.0, 3, 1, 1)),))
-    floor = Case(steady(0.0), least=3)
-    assert decided(floor).reasons[0].sentence == "0.0 requests in flight need 3 replicas; serving: 2, starting: 0."
+    floor = Reason(ReasonCode.BOUNDED, "min_replicas asks for at least 3 replicas.", {"floor": 3})
+    assert decided(Case(steady(0.0), least=3)) == of(3, reasons=(floor,), bound_by="min_replicas")
 
 
 def test_a_burst_is_called_one_and_forbids_the_way_down_for_a_minute() -> None:
@@ -379,7 +379,8 @@ FOUR = Case(steady(8.0), running_on(4))
 
 
 def test_the_way_down_goes_step_by_step_and_says_what_it_rests_on() -> None:
-    why = "8.0 requests in flight need 2 replicas, never more than 3 in the last 300 s, and 3 pass the consolidation check: one step down."
+    why = "8.0 requests in flight need 2 replicas, never more than 3 in the last 300 s, "
+    "and 3 replicas are enough for its peak: one step down."
     down = Reason(ReasonCode.TRAFFIC_DOWN, why, figures(8.0, 8.0, 2, 4))
     limited = (Alternative(2, "limited by max_step_down"),)
     case = replace(FOUR, state=PolicyState(needs=((NOW - 100, 3),)))
@@ -457,6 +458,14 @@ def test_more_than_the_ceiling_is_left_alone_until_there_is_proof() -> None:
     assert (proven.hold, proven.bounds) == (False, Bounds(3, 3))
     stop = Case(steady(0.0, 1200), running_on(6), idle=FIXED, most=3)
     assert (decided(stop).power, decided(stop).hold) == (Power.STOP, False)
+
+
+def test_what_only_the_ceiling_takes_away_is_said_to_be_taken_by_it() -> None:
+    why = Reason(ReasonCode.BOUNDED, "max_replicas allows 3 replicas; without it there would be 5.", {"allowed": 3})
+    lost = (Alternative(5, "limited by max_replicas"),)
+    assert decided(Case(steady(27.0), running_on(6), most=3)) == of(3, reasons=(why,), alternatives=lost, bound_by="max_replicas")
+    ahead = Case(steady(27.0), running_on(6), most=3, outlook=foreseen(4.5, 4.7))
+    assert decided(ahead) == of(3, reasons=(why,), alternatives=lost, bound_by="max_replicas")
 
 
 def test_what_has_no_hardware_is_not_asked_for_again() -> None:
@@ -575,8 +584,8 @@ def test_a_rush_that_has_passed_is_worked_off_by_what_runs() -> None:
 
 def test_a_floor_lifts_and_says_so() -> None:
     decision, state = Case(windows=(OFFICE,)).judge()
-    assert [reason.code for reason in decision.reasons] == [ReasonCode.TRAFFIC_UP, ReasonCode.FLOOR]
-    assert decision.bounds == Bounds(3, 3)
+    assert [reason.code for reason in decision.reasons] == [ReasonCode.FLOOR]
+    assert (decision.bounds, decision.bound_by) == (Bounds(3, 3), "schedule 'office'")
     assert state.needs == ((NOW, 2),)
     assert codes(Case(steady(15.0), windows=(OFFICE,))) == [ReasonCode.TRAFFIC_UP], "the traffic needs as many"
 
@@ -612,13 +621,16 @@ def test_a_tight_budget_waits_for_the_event_to_begin() -> None:
     assert Case(windows=(LAUNCH,), allowance=Allowance()).judge()[1].usual != ()
 
 
-SPENT = "Budget 'chat month': $100.00 of $100.00 are spent, only what is never given up goes on."
-EXHAUSTED = Reason(ReasonCode.BUDGET_EXHAUSTED, SPENT, {"spent_dollars": 100.0, "budget_dollars": 100.0})
+SPENT = {"spent_dollars": 100.0, "budget_dollars": 100.0}
+FLOOR_ONLY = "Budget 'chat month': $100.00 of $100.00 are spent, only min_replicas goes on, whatever the traffic."
+EXHAUSTED = Reason(ReasonCode.BUDGET_EXHAUSTED, FLOOR_ONLY, SPENT)
+STOPS = "Budget 'chat month': $100.00 of $100.00 are spent, it stops, whatever the traffic, until there is money again."
+STOPPING = Reason(ReasonCode.BUDGET_EXHAUSTED, STOPS, SPENT)
 USED_UP = Allowance(Stage.EXHAUSTED, "chat month", 100.0, 100.0, 1, "chat month")
 
 
 def test_a_budget_that_is_used_up_takes_all_but_the_floor_at_once() -> None:
-    ceiling = Reason(ReasonCode.CEILING, "Budget 'chat month' pays for at most 1 of them now.", {"ceiling": 1})
+    ceiling = Reason(ReasonCode.CEILING, "Budget 'chat month' pays for at most 1 replica now.", {"ceiling": 1})
     case = Case(seen(40.0, known=False), running_on(3, 4), allowance=USED_UP)
     assert decided(case) == of(1, reasons=(ceiling, EXHAUSTED))
     assert codes(replace(case, endpoint=running_on(1), history=steady(3.0))) == [ReasonCode.STEADY, ReasonCode.BUDGET_EXHAUSTED]
@@ -630,8 +642,8 @@ def test_a_budget_that_is_used_up_takes_all_but_the_floor_at_once() -> None:
 def test_what_the_budget_stops_stops_whatever_the_traffic_and_stays_so() -> None:
     stop = replace(USED_UP, ceiling=None, ceiling_by="", stop=True)
     case = Case(seen(40.0, known=False), running_on(1, 2), idle=FIXED, allowance=stop)
-    assert decided(case) == of(1, 2, power=Power.STOP, reasons=(EXHAUSTED,))
+    assert decided(case) == of(1, 2, power=Power.STOP, reasons=(STOPPING,))
     assert decided(replace(case, endpoint=on(EndpointState.STARTING, 1))).power is Power.STOP
     asleep = replace(case, history=steady(5.0), endpoint=on(EndpointState.STOPPED, 1))
-    assert decided(asleep) == held(EXHAUSTED, bounds=Bounds(1, 1))
+    assert decided(asleep) == held(STOPPING, bounds=Bounds(1, 1))
     assert codes(replace(case, endpoint=on(EndpointState.ERROR, 1)))[0] is ReasonCode.ENDPOINT_FAULT

@@ -90,7 +90,8 @@ def test_settings_carry_the_bounds_and_do_not_stop_what_is_called_for() -> None:
 FLOOR = Reason(ReasonCode.FLOOR, "Schedule asks.")
 CEILING = Reason(ReasonCode.CEILING, "Night allows.")
 CLAMP = Reason(ReasonCode.CLAMPED, "Cut off.")
-BOUNDED = Reason(ReasonCode.BOUNDED, "max_replicas allows 6 of them now.")
+BOUNDED = Reason(ReasonCode.BOUNDED, "max_replicas allows 6 of them now.", {"allowed": 6})
+LIFTED = Reason(ReasonCode.BOUNDED, "min_replicas asks for at least 3 replicas.", {"floor": 3})
 STEADY = Reason(ReasonCode.STEADY, "Steady.")
 NARROW = Limits(Bound(3, "schedule 'a'", FLOOR), Bound(6, "schedule 'b'", CEILING))
 
@@ -119,9 +120,13 @@ def test_what_was_cut_off_is_said_in_every_case_and_last() -> None:
     assert told(replace(NARROW, clamps=(CLAMP,)), 3, 3) == [ReasonCode.STEADY, ReasonCode.CLAMPED]
 
 
-def test_nothing_is_said_twice_and_the_ceilings_own_reason_takes_the_place_of_the_general_one() -> None:
+def test_nothing_is_said_twice_and_a_bounds_own_reason_takes_the_place_of_the_general_one() -> None:
     assert told(NARROW, 7, 3, decided(STEADY, BOUNDED)) == [ReasonCode.STEADY, ReasonCode.CEILING]
     assert told(NARROW, 3, 3, decided(STEADY, BOUNDED)) == [ReasonCode.STEADY, ReasonCode.BOUNDED]
+    assert told(NARROW, 2, 3, decided(STEADY, LIFTED)) == [ReasonCode.STEADY, ReasonCode.FLOOR]
+    assert told(NARROW, 3, 3, decided(STEADY, LIFTED)) == [ReasonCode.STEADY, ReasonCode.BOUNDED]
+    assert told(NARROW, 2, 3, decided(STEADY, BOUNDED)) == [ReasonCode.STEADY, ReasonCode.BOUNDED, ReasonCode.FLOOR]
+    assert told(NARROW, 2, 7, decided(BOUNDED, LIFTED)) == [ReasonCode.FLOOR, ReasonCode.CEILING]
     assert told(NARROW, 2, 3, decided(FLOOR)) == [ReasonCode.FLOOR]
 
 
@@ -147,7 +152,7 @@ def test_a_stage_is_said_even_where_it_changes_no_bound() -> None:
 
 def test_what_is_paid_for_is_the_ceiling_and_named_after_its_budget() -> None:
     limits = afford(OWN, Allowance(ceiling=3, ceiling_by="total hour"), Fleet(4), SETTINGS)
-    reason = Reason(ReasonCode.BUDGET_BURN, "Budget 'total hour' pays for at most 3 of them now.", {"ceiling": 3})
+    reason = Reason(ReasonCode.BUDGET_BURN, "Budget 'total hour' pays for at most 3 replicas now.", {"ceiling": 3})
     assert limits == replace(OWN, ceiling=Bound(3, "budget 'total hour'", reason))
     assert afford(OWN, Allowance(ceiling=8, ceiling_by="total hour"), Fleet(4), SETTINGS) == OWN
     assert afford(OWN, Allowance(ceiling=1, ceiling_by="total hour"), Fleet(4), SETTINGS).ceiling.replicas == 2, "min_replicas is kept"
@@ -155,7 +160,7 @@ def test_what_is_paid_for_is_the_ceiling_and_named_after_its_budget() -> None:
 
 def test_slower_up_is_one_more_than_runs_and_none_while_one_starts() -> None:
     slow = afford(OWN, ALLOWED, Fleet(4), SETTINGS)
-    reason = Reason(ReasonCode.CEILING, "Budget 'chat month' pays for at most 5 of them now.", {"ceiling": 5})
+    reason = Reason(ReasonCode.CEILING, "Budget 'chat month' pays for at most 5 replicas now.", {"ceiling": 5})
     assert (slow.ceiling, slow.clamps) == (Bound(5, "budget 'chat month'", reason), (stage_reason(ALLOWED),))
     assert afford(OWN, ALLOWED, Fleet(4, (9.0,)), SETTINGS).ceiling.replicas == 5
     assert afford(OWN, replace(ALLOWED, stage=Stage.LOWER_MAX), Fleet(4), SETTINGS).ceiling == OWN.ceiling
@@ -176,6 +181,11 @@ def test_each_stage_says_what_follows() -> None:
         ReasonCode.BUDGET_NO_PREWARM,
         "Budget 'chat month': $90.00 of $100.00 are spent, nothing is started ahead of need.",
         {"spent_dollars": 90.0, "budget_dollars": 100.0},
+    )
+    spent = replace(ALLOWED, stage=Stage.EXHAUSTED)
+    assert stage_reason(spent).sentence.endswith("are spent, only min_replicas goes on, whatever the traffic.")
+    assert stage_reason(replace(spent, stop=True)).sentence.endswith(
+        "are spent, it stops, whatever the traffic, until there is money again."
     )
     assert {reason.code for reason in said.values()} == {code for code in ReasonCode if code.startswith("budget_")} - {
         ReasonCode.BUDGET_BURN
