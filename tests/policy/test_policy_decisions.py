@@ -379,8 +379,10 @@ FOUR = Case(steady(8.0), running_on(4))
 
 
 def test_the_way_down_goes_step_by_step_and_says_what_it_rests_on() -> None:
-    why = "8.0 requests in flight need 2 replicas, never more than 3 in the last 300 s, "
-    "and 3 replicas are enough for its peak: one step down."
+    why = (
+        "8.0 requests in flight need 2 replicas, never more than 3 in the last 300 s, "
+        "and 3 replicas are enough for its peak: one step down."
+    )
     down = Reason(ReasonCode.TRAFFIC_DOWN, why, figures(8.0, 8.0, 2, 4))
     limited = (Alternative(2, "limited by max_step_down"),)
     case = replace(FOUR, state=PolicyState(needs=((NOW - 100, 3),)))
