@@ -1,22 +1,23 @@
 """Bodies as they come in, one decoder for each way to end them.
 
 A decoder is fed what was read and gives back the payload in it; `complete` says that the body has ended, `excess` what came after it, and
-`fault` why it cannot be understood. What came before a fault is payload still. A chunk's framing must be exactly as RFC 9112 writes it:
+`fault` why it cannot be read, if so. What came before a fault is payload still. A chunk's framing must be exactly as RFC 9112 writes it:
 no bare line feed, no space, no size that overflows; trailers are checked and dropped.
 """
 
 import re
 from functools import lru_cache
+from typing import Final
 
-from scaler.proxy.http1 import FIELD
+from scaler.proxy.http1 import FIELD, Framing, TooLargeError
 
 _EXTENSION = rb";[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:=(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+|\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*\"))?"
-_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})(?:%b)*" % _EXTENSION)
-_PART_OF_SIZE = re.compile(rb"[0-9A-Fa-f]*(?:;[\t -~\x80-\xff]*)?\r?")
-_PART_OF_TRAILER = re.compile(rb"[\t -~\x80-\xff]*\r?")
-_LONGEST_SIZE_LINE = 18
+_SIZE: Final = re.compile(rb"0*([0-9A-Fa-f]{1,15})(?:%b)*" % _EXTENSION)
+_PART_OF_SIZE: Final = re.compile(rb"[0-9A-Fa-f]*(?:;[\t -~\x80-\xff]*)?\r?")
+_PART_OF_TRAILER: Final = re.compile(rb"[\t -~\x80-\xff]*\r?")
+_LONGEST_SIZE_LINE: Final = 18
 """Bytes of a size line, its end among them, that is looked for without ado."""
-_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class Sized:
@@ -29,7 +30,7 @@ class Sized:
         self._left = length
         self.complete = length == 0
         self.excess = b""
-        self.fault = ""
+        self.fault: ValueError | None = None
 
     def feed(self, data: bytes) -> bytes:
         """The payload in what was read."""
@@ -50,7 +51,7 @@ class Unsized:
     __slots__ = ()
     complete = False
     excess = b""
-    fault = ""
+    fault = None
 
     def feed(self, data: bytes) -> bytes:
         """All of it."""
@@ -60,7 +61,7 @@ class Unsized:
 class Chunked:
     """A body in chunks."""
 
-    __slots__ = ("_at_end", "_left", "_limit", "_overhead", "_rest", "complete", "excess", "fault", "too_large")
+    __slots__ = ("_at_end", "_left", "_limit", "_overhead", "_rest", "complete", "excess", "fault")
 
     def __init__(self, limit: int) -> None:
         """``limit``: most bytes of one chunk's framing, and of all trailers together."""
@@ -71,9 +72,7 @@ class Chunked:
         self._at_end = False  # the last chunk has come
         self.complete = False
         self.excess = b""
-        self.fault = ""
-        self.too_large = False
-        """Whether the fault is the limit."""
+        self.fault: ValueError | None = None
 
     def feed(self, data: bytes) -> bytes:
         """The payload in what was read."""
@@ -117,7 +116,7 @@ class Chunked:
         elif end == b"\r":
             self._rest = end
         else:
-            self.fault = "a chunk is not as long as it says"
+            self.fault = ValueError("a chunk is not as long as it says")
         return at + 2
 
     def _line(self, data: bytes, at: int) -> int:
@@ -125,25 +124,19 @@ class Chunked:
         end = data.find(b"\r\n", at)
         length = (end if end >= 0 else len(data)) - at
         if length + self._overhead > self._limit:
-            self.fault, self.too_large = "too many bytes frame it", True
+            self.fault = TooLargeError(f"a body framed by more than {self._limit} bytes")
         elif end < 0:
             self._rest = data[at:]
-            self.fault = "" if (_PART_OF_TRAILER if self._at_end else _PART_OF_SIZE).fullmatch(self._rest) else "its framing is malformed"
+            if not (_PART_OF_TRAILER if self._at_end else _PART_OF_SIZE).fullmatch(self._rest):
+                self.fault = ValueError("the framing of its body is malformed")
             return len(data)
         elif self._at_end:
             self._trailer(data[at:end])
+        elif (size := _size(data[at:end])) is None:
+            self.fault = ValueError("a chunk's size cannot be read")
         else:
-            self._begin(data[at:end])
+            self._left, self._at_end = size, size == 0
         return end + 2
-
-    def _begin(self, line: bytes) -> None:
-        size = _size(line)
-        if size is None:
-            self.fault = "a chunk's size cannot be read"
-        elif size:
-            self._left = size
-        else:
-            self._at_end = True
 
     def _trailer(self, line: bytes) -> None:
         self._overhead += len(line) + 2
@@ -152,10 +145,17 @@ class Chunked:
             return
         field = FIELD.fullmatch(line)
         if field is None or field[1].lower() in _FRAMING:
-            self.fault = "its trailers cannot be trusted"
+            self.fault = ValueError("its trailers cannot be trusted")
 
 
 Body = Sized | Unsized | Chunked
+
+
+def body_of(framing: Framing, length: int, limit: int) -> Body:
+    """The decoder for a body of this framing; ``limit`` as of `Chunked`."""
+    if framing == "chunked":
+        return Chunked(limit)
+    return Unsized() if framing == "eof" else Sized(length)
 
 
 @lru_cache(maxsize=1024)

@@ -6,44 +6,20 @@ and nobody saw the request; that is not certain, and so the choice is off unless
 """
 
 import asyncio
-from collections.abc import Callable
-from time import monotonic
-from typing import Protocol
+from typing import TYPE_CHECKING, Final
 
 from scaler.proxy.errors import Refusal
-from scaler.proxy.http1 import CHUNKED, EOF, LAST_CHUNK, Framing, ResponseHead, head_out
+from scaler.proxy.heads import ResponseHead
+from scaler.proxy.http1 import LAST_CHUNK, Framing, head_out
 from scaler.proxy.meter import InFlight
 from scaler.proxy.model_field import Body
-from scaler.proxy.upstream import Pool, UpstreamConnection
+from scaler.proxy.routes import Route
+from scaler.proxy.upstream import Receiver, UpstreamConnection
 
-_OUTCOMES = {2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
+if TYPE_CHECKING:
+    from scaler.proxy.downstream import ClientConnection
 
-
-class Client(Protocol):
-    """What an exchange asks of the client's side."""
-
-    deadline: float
-    """Monotonic second at which it will call `Exchange.expire`."""
-
-    @property
-    def keeps_alive(self) -> bool:
-        """Whether the connection may stay open after this answer."""
-
-    @property
-    def write(self) -> Callable[[bytes], None]:
-        """Takes bytes of the answer."""
-
-    def sent(self) -> None:
-        """The request is on its way after it had to wait."""
-
-    def done(self, *, keep_alive: bool) -> None:
-        """The answer is complete."""
-
-    def refuse(self, refusal: Refusal) -> None:
-        """There is no answer; say why."""
-
-    def cut(self, *, framed: bool) -> None:
-        """Break the answer off, visibly. ``framed``: the client can see by the framing that bytes are missing."""
+_OUTCOMES: Final = {2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
 
 
 class RetryBudget:
@@ -70,101 +46,86 @@ class RetryBudget:
         return affordable
 
 
-class Exchange:
+class Exchange(Receiver):
     """Joins one client to one upstream connection for one request."""
 
-    def __init__(  # noqa: PLR0917 (every request makes one of these, and names cost time)
-        self,
-        client: Client,
-        pool: Pool,
-        record: InFlight,
-        http11: bool,  # noqa: FBT001
-        silence_seconds: float,
-        retries: RetryBudget | None = None,
-    ) -> None:
-        """How to carry one request.
-
-        http11:            the client understands chunks
-        silence_seconds:   how long the upstream may say nothing
-        retries:           if given, a kept connection's silent end may be answered by one more try
-        """
+    def __init__(self, client: "ClientConnection", record: InFlight, route: Route, http11: bool) -> None:  # noqa: FBT001 (names cost time)
+        """``http11``: the client understands chunks."""
         self._client = client
-        self._write = client.write
-        self._pool = pool
+        self._pool = client.context.pool
         self._record = record
         self._http11 = http11
-        self._silence_seconds = silence_seconds
         self._connecting: asyncio.Task[None] | None = None
         self._upstream: UpstreamConnection | None = None
         self._framing: Framing | None = None  # towards the client, once the answer has begun
         self._keep_alive = False
         self._outcome = "failed"
-        self._retries = retries
+        self._size = 0  # of the request's body
+        self._retries = client.context.retries[route.key] if route.retry_stale else None
         self._again: tuple[bytes, Body] | None = None  # what would be sent once more
         self.marks = b""
         """Header lines of our own, added to the answer's."""
 
     @property
-    def holds_body(self) -> bool:
-        """Whether bytes of the request still wait here for the upstream."""
-        return self._connecting is not None or (self._upstream is not None and self._upstream.unsent)
+    def held(self) -> int:
+        """Bytes of the request's body that still wait here for the upstream, at most."""
+        if self._connecting is not None or (self._upstream is not None and self._upstream.transport.get_write_buffer_size() > 0):
+            return self._size
+        return 0
 
-    def start(self, head: bytes, body: Body) -> bool:
-        """Send on an idle connection, or connect first; returns whether it is sent."""
+    def start(self, head: bytes, body: Body) -> None:
+        """Send on an idle connection, or connect first."""
+        self._size = len(body)
         upstream = self._pool.take()
         if self._retries is not None:
             self._retries.earn()
             self._again = (head, body) if upstream is not None else None
         if upstream is None:
+            self._client.wait("connect")
             self._connecting = asyncio.get_running_loop().create_task(self._connect(head, body))
-            return False
-        self._upstream = upstream
-        self._client.deadline = monotonic() + self._silence_seconds
-        self._record.sent()
-        upstream.send(self, head, body)
-        return True
+        else:
+            self._send(upstream, head, body)
 
     # from the client's side
 
     def pause(self) -> None:
         """The client reads too slowly."""
         if self._upstream is not None:
-            self._upstream.pause()
+            self._upstream.transport.pause_reading()
 
     def resume(self) -> None:
         """The client has caught up; the silence counts from now."""
         if self._upstream is not None:
-            self._client.deadline = monotonic() + self._silence_seconds
-            self._upstream.resume()
+            self._client.wait("response")
+            self._upstream.transport.resume_reading()
 
     def abort(self) -> None:
         """The client is gone."""
         self._drop()
         self._record.finish("aborted")
 
-    def expire(self) -> str:
-        """Nothing happened for too long; returns which limit that was."""
-        limit = "response_timeout" if self._connecting is None else "connect_timeout"
+    def expire(self) -> None:
+        """Nothing happened for too long."""
+        code = "response_timeout" if self._connecting is None else "connect_timeout"
         self._drop()
-        self._fail(Refusal(limit, "The upstream did not answer in time."))
-        return limit
+        self._fail(Refusal(code, "The upstream did not answer in time."))
 
     # from the upstream's side
 
     def received(self, head: ResponseHead | None, body: bytes, *, complete: bool) -> None:
         """Pass on, in one write."""
         out = self._begin(head) if head is not None else b""
-        chunked = self._framing is CHUNKED
+        chunked = self._framing == "chunked"
         if body:
             self._record.body(body)
             out = b"%b%x\r\n%b\r\n" % (out, len(body), body) if chunked else out + body if out else body
         if not complete:
-            self._client.deadline = monotonic() + self._silence_seconds
-            self._write(out)
+            self._client.wait("response")
+            self._client.write(out)
             return
         self._upstream = None
         self._record.finish(self._outcome)
-        self._write(out + LAST_CHUNK if chunked else out)
+        self._client.write(out + LAST_CHUNK if chunked else out)
         self._client.done(keep_alive=self._keep_alive)
 
     def broken(self, why: str, *, silent: bool) -> None:
@@ -188,11 +149,11 @@ class Exchange:
         else:
             self._connecting = None
             self._send(upstream, head, body)
-            self._client.sent()
+            self._client.recount()
 
     def _send(self, upstream: UpstreamConnection, head: bytes, body: Body) -> None:
         self._upstream = upstream
-        self._client.deadline = monotonic() + self._silence_seconds
+        self._client.wait("response")
         self._record.sent()
         upstream.send(self, head, body)
 
@@ -202,10 +163,10 @@ class Exchange:
         self._outcome = _OUTCOMES[head.status // 100]
         self._record.head(head.status, streamed=head.streamed, readable=head.readable)
         framing = head.framing
-        if framing is CHUNKED or framing is EOF:
-            framing = CHUNKED if self._http11 else EOF
+        if framing in ("chunked", "eof"):
+            framing = "chunked" if self._http11 else "eof"
         self._framing = framing
-        self._keep_alive = framing is not EOF and self._client.keeps_alive
+        self._keep_alive = framing != "eof" and self._client.keeps_alive
         return head_out(head.status, head.lines + self.marks, framing, head.length, keep_alive=self._keep_alive)
 
     def _drop(self) -> None:
@@ -223,4 +184,4 @@ class Exchange:
             self._client.refuse(refusal)
         else:
             self._record.fail("stalled" if refusal.code == "response_timeout" else "truncated")
-            self._client.cut(framed=self._framing is not EOF)
+            self._client.cut(framed=self._framing != "eof")

@@ -7,20 +7,20 @@ count of requests in flight cannot leak. Nothing that goes wrong while measuring
 from bisect import bisect_left
 from collections.abc import Callable
 from types import MappingProxyType
-from typing import Protocol
+from typing import Final, Protocol
 
 from scaler.proxy.readings import HistogramReading, Reading
 from scaler.proxy.routes import NO_OBJECTIVE, Objective
 from scaler.proxy.usage import BUFFER_PIECES, NO_USAGE, SMALL_BYTES, Usage, UsageTap
 
-OTHER = "other"
+OTHER: Final = "other"
 """Key of what the proxy answered without a route: unknown models and paths, requests that are not HTTP, the list of models."""
 
-OUTCOMES = ("2xx", "3xx", "4xx", "5xx", "aborted", "failed")
+OUTCOMES: Final = ("2xx", "3xx", "4xx", "5xx", "aborted", "failed")
 """Status classes; "aborted": the client was gone first; "failed": the upstream gave no or a broken answer."""
 
 WORKER_LOST = "worker_lost"
-FAILURES = ("unreachable", "connect_timeout", "response_timeout", "broken", "truncated", "stalled", WORKER_LOST)
+FAILURES: Final = ("unreachable", "connect_timeout", "response_timeout", "broken", "truncated", "stalled", WORKER_LOST)
 """Why requests failed; "truncated" and "stalled": after the answer had begun; "worker_lost": the process that carried them ended."""
 
 LATENCY_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
@@ -51,6 +51,9 @@ class Histogram:
 
 class Seat(Protocol):
     """Something that a request takes up while it is in flight."""
+
+    def enter(self) -> None:
+        """The request is about to begin. Raises where there is no seat left."""
 
     def leave(self) -> None:
         """The request has ended."""
@@ -86,7 +89,9 @@ class RouteMeter:
         self._output_tokens = 0
 
     def enter(self, objective: Objective, seat: Seat | None = None) -> "InFlight":
-        """A request arrived, and waits for a connection. It gives the seat back when it ends."""
+        """A request arrived, and waits for a connection. It takes the seat, and gives it back when it ends."""
+        if seat is not None:
+            seat.enter()
         now = self.monotonic()
         self._in_flight_seconds += self.in_flight * (now - self._changed)
         self._changed = now

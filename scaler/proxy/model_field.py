@@ -6,7 +6,7 @@ another. So either the one place that can hold the field is changed, or the whol
 
 import json
 import re
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -14,28 +14,28 @@ from scaler.proxy.errors import Refusal
 
 Body = bytes | bytearray
 
-PATIENT_BYTES = 1 << 20
+PATIENT_BYTES: Final = 1 << 20
 """What is understood in part only is read once more as a whole up to this size; beyond it that would hold up everybody else."""
 
-_KEY = b'"model"'
-_FIELD = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*")')
+_KEY: Final = b'"model"'
+_FIELD: Final = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*")')
 
 
 class _Asked(msgspec.Struct):
     model: str = ""
 
 
-_quick = msgspec.json.Decoder(_Asked).decode
+_quick: Final = msgspec.json.Decoder(_Asked).decode
 """Checks that the whole is JSON, but makes only this field of it. Does not look into strings: those must be known to be UTF-8."""
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_encode = msgspec.json.encode
+_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode: Final = msgspec.json.encode
 
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def asked(body: Body) -> str:

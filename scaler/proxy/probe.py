@@ -8,8 +8,8 @@ import asyncio
 import json
 from typing import Any
 
-from scaler.proxy.http1 import ResponseHead
-from scaler.proxy.upstream import Pool
+from scaler.proxy.heads import ResponseHead
+from scaler.proxy.upstream import Pool, Receiver
 
 DEADLINE_SECONDS = 30.0
 """Real seconds that a probe may take, connecting included."""
@@ -49,20 +49,20 @@ async def _ask(pool: Pool, head: bytes, body: bytes) -> int:
         raise
 
 
-class _Answer:
+class _Answer(Receiver):
     """Waits for the end of an answer and keeps its status alone."""
 
     def __init__(self) -> None:
         self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._status = 0
 
-    def received(self, head: ResponseHead | None, _body: bytes, *, complete: bool) -> None:
+    def received(self, head: ResponseHead | None, body: bytes, *, complete: bool) -> None:  # noqa: ARG002 (only the status counts)
         if head is not None:
             self._status = head.status
         if complete:
             self._end(self._status)
 
-    def broken(self, _why: str, *, silent: bool) -> None:  # noqa: ARG002 (it is broken either way)
+    def broken(self, why: str, *, silent: bool) -> None:  # noqa: ARG002 (it is broken either way)
         self._end(0)
 
     def _end(self, status: int) -> None:

@@ -9,12 +9,14 @@ from time import monotonic
 
 from pydantic import SecretStr
 
-from scaler.proxy.downstream import OPERATIONS, ClientConnection, Context
+from scaler.proxy.context import Context
+from scaler.proxy.downstream import ClientConnection
 from scaler.proxy.errand import fallback_key
 from scaler.proxy.gates import Gates
 from scaler.proxy.keys import Account, KeyRing
 from scaler.proxy.meter import Meter
 from scaler.proxy.readings import GateReading
+from scaler.proxy.request_reader import OPERATIONS
 from scaler.proxy.routes import RouteTable
 from scaler.proxy.upstream import Origin, Pool
 from scaler.proxy_settings import ClientKeySettings, ProxySettings, host_port

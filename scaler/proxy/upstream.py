@@ -9,27 +9,31 @@ import asyncio
 import select
 import socket
 import ssl
+from abc import ABC, abstractmethod
 from time import monotonic
-from typing import Protocol, cast
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from scaler.proxy.bodies import Body, Chunked, Sized, Unsized
-from scaler.proxy.http1 import CHUNKED, EOF, LENGTH, STATUS_LINE, HeadReader, ResponseHead, response_head
+from scaler.proxy.bodies import Body, Unsized, body_of
+from scaler.proxy.heads import ResponseHead
+from scaler.proxy.http1 import STATUS_LINE, HeadReader
 
-MAX_INTERIM = 8
+MAX_INTERIM: Final = 8
 """Most 1xx answers before the final one."""
-JOINED_BYTES = 32 * 1024
+JOINED_BYTES: Final = 32 * 1024
 """A body up to this size is copied behind its head, which costs less than to write two pieces."""
 
 
-class Receiver(Protocol):
+class Receiver(ABC):
     """Who waits for an answer."""
 
+    @abstractmethod
     def received(self, head: ResponseHead | None, body: bytes, *, complete: bool) -> None:
         """The head, once; bytes of the body; and whether that was all."""
 
+    @abstractmethod
     def broken(self, why: str, *, silent: bool) -> None:
         """The answer will never be complete; ``silent``: the connection ended before a byte of it came. Nothing follows."""
 
@@ -64,7 +68,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool = pool
         self._max_head_bytes = max_head_bytes
         self._heads = HeadReader(STATUS_LINE, max_head_bytes)
-        self._transport: asyncio.Transport
+        self.transport: asyncio.Transport
         self._readable = select.poll()
         self._receiver: Receiver | None = None
         self._body: Body | None = None  # known once the final head is
@@ -76,7 +80,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
-        self._transport = cast("asyncio.Transport", transport)
+        self.transport = cast("asyncio.Transport", transport)
         connection: socket.socket = transport.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._readable.register(connection.fileno(), select.POLLIN)
@@ -96,11 +100,11 @@ class UpstreamConnection(asyncio.Protocol):
             if head is None:
                 return
             self._reusable = head.reusable
-            if head.framing is LENGTH and head.length == len(data):
+            if head.framing == "length" and head.length == len(data):
                 self._release(clean=True)
                 receiver.received(head, data, complete=True)
                 return
-            self._body = body = _body(head, self._max_head_bytes)
+            self._body = body = body_of(head.framing, head.length, self._max_head_bytes)
         piece = body.feed(data) if data else b""
         if body.complete:
             self._release(clean=not body.excess)
@@ -109,7 +113,7 @@ class UpstreamConnection(asyncio.Protocol):
         if head is not None or piece:
             receiver.received(head, piece, complete=False)
         if body.fault and self._receiver is receiver:
-            self._break(receiver, body.fault)
+            self._break(receiver, str(body.fault))
 
     def eof_received(self) -> None:
         """The upstream will say no more."""
@@ -127,34 +131,21 @@ class UpstreamConnection(asyncio.Protocol):
         self._receiver = receiver
         self._body = None
         self._interim = 0
-        if self._transport.is_closing():
+        if self.transport.is_closing():
             self._ended(clean=False)
         elif len(body) <= JOINED_BYTES:
-            self._transport.write(head + body)
+            self.transport.write(head + body)
         else:
-            self._transport.writelines((head, body))
-
-    def pause(self) -> None:
-        """Read no more for now."""
-        self._transport.pause_reading()
-
-    def resume(self) -> None:
-        """Read on."""
-        self._transport.resume_reading()
+            self.transport.writelines((head, body))
 
     def abort(self) -> None:
         """Cut the connection; the receiver hears nothing more."""
         self._receiver = None
-        self._transport.abort()
-
-    @property
-    def unsent(self) -> bool:
-        """Whether bytes of the request still wait for the upstream to take them."""
-        return self._transport.get_write_buffer_size() > 0
+        self.transport.abort()
 
     def is_stale(self) -> bool:
         """Whether the upstream has closed or said something while idle, even if the loop has not heard of it yet."""
-        return self._transport.is_closing() or bool(self._readable.poll(0))
+        return self.transport.is_closing() or bool(self._readable.poll(0))
 
     # inside
 
@@ -162,7 +153,7 @@ class UpstreamConnection(asyncio.Protocol):
         """The final head, and what follows; raises ValueError. Interim answers are passed over."""
         while found := self._heads.feed(data):
             raw, data = found
-            head = response_head(raw)
+            head = ResponseHead(raw)
             if head.status >= 200:  # noqa: PLR2004 (a final one)
                 return head, data
             self._interim += 1
@@ -175,10 +166,10 @@ class UpstreamConnection(asyncio.Protocol):
     def _release(self, *, clean: bool) -> None:
         """The answer is complete; ``clean``: nothing followed it."""
         self._receiver = None
-        if clean and self._reusable and not self._transport.get_write_buffer_size():
+        if clean and self._reusable and not self.transport.get_write_buffer_size():
             self._pool.put(self)
         else:
-            self._transport.abort()
+            self.transport.abort()
 
     def _break(self, receiver: Receiver, why: str, *, silent: bool = False) -> None:
         self.abort()
@@ -192,15 +183,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._release(clean=False)
             receiver.received(None, b"", complete=True)
         else:
-            silent = self._body is None and self._interim == 0 and not self._heads.begun
+            silent = self._body is None and self._interim == 0 and not self._heads.seen
             self._break(receiver, "it closed the connection before its answer was complete", silent=silent)
-
-
-def _body(head: ResponseHead, limit: int) -> Body:
-    """How an answer ends."""
-    if head.framing is CHUNKED:
-        return Chunked(limit)
-    return Unsized() if head.framing is EOF else Sized(head.length)
 
 
 class Pool:
@@ -254,7 +238,3 @@ class Pool:
     def close(self) -> None:
         """Close what is idle."""
         self.expire(float("inf"))
-
-    def __len__(self) -> int:
-        """Connections that are idle."""
-        return len(self._idle)

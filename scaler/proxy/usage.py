@@ -5,19 +5,19 @@ Guarantees: bounded memory (the last 4 KiB), bytes are neither changed nor held.
 """
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-TAIL_BYTES = 4096
-SMALL_BYTES = 512
-BUFFER_PIECES = 32
+TAIL_BYTES: Final = 4096
+SMALL_BYTES: Final = 512
+BUFFER_PIECES: Final = 32
 """What passed by is looked at in batches of so many pieces, or when one is larger than this; so 20 KiB are held at most."""
 
-_USAGE = re.compile(
+_USAGE: Final = re.compile(
     rb'"usage"\s*:\s*\{(?:\s*"prompt_tokens"\s*:\s*(\d{1,12})\s*,(?:\s*"total_tokens"\s*:\s*\d{1,12}\s*,)?\s*"completion_tokens"\s*:\s*(\d{1,12}))?'
 )
 """With both figures where they stand first, as they mostly do."""
 _INPUT, _OUTPUT = (re.compile(rb'"%b"\s*:\s*(\d{1,12})' % name) for name in (b"prompt_tokens", b"completion_tokens"))
-_TEXTS = (b'content":', b'text":')
+_TEXTS: Final = (b'content":', b'text":')
 """How a field of text begins, ``reasoning_content`` among them."""
 
 
@@ -28,7 +28,7 @@ class Usage(NamedTuple):
     output_tokens: int = 0
 
 
-NO_USAGE = Usage()
+NO_USAGE: Final = Usage()
 
 
 class UsageTap:

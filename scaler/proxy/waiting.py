@@ -6,27 +6,23 @@ Status 200 has then been said; whatever goes wrong later is told as an event wit
 
 import asyncio
 import re
-from math import inf
 from time import monotonic
-from typing import Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from scaler.proxy.errors import Refusal
-from scaler.proxy.exchange import Client, Exchange
+from scaler.proxy.exchange import Exchange
 from scaler.proxy.gate import Gate
-from scaler.proxy.http1 import Framing, ResponseHead, head_out
+from scaler.proxy.heads import ResponseHead
+from scaler.proxy.http1 import Framing, head_out
 from scaler.proxy.meter import InFlight
 
+if TYPE_CHECKING:
+    from scaler.proxy.downstream import ClientConnection
+
 STREAM_FIELDS = b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-scaler-wake: keepalive\r\n"
-OK = 200
+OK: Final = 200
 
 _ACCEPT_ENCODING = re.compile(rb"(?im)^accept-encoding:[^\r\n]*\r\n")
-
-
-class Host(Client, Protocol):
-    """The connection that a request came on."""
-
-    def expire(self) -> None:
-        """Its deadline has passed."""
 
 
 class Purpose(Protocol):
@@ -42,27 +38,21 @@ class Purpose(Protocol):
 class Waiting:
     """One request in the queue of its gate."""
 
-    def __init__(self, client: Host, purpose: Purpose, gate: Gate, record: InFlight, size: int, *, speed: float) -> None:
+    def __init__(self, client: "ClientConnection", purpose: Purpose, gate: Gate, record: InFlight, size: int, *, speed: float) -> None:
         """``size``: bytes of its body; ``speed``: seconds of the gate's clock per real second."""
-        self.size = size
+        self.size = self.held = size
         self.record = record
         self._client = client
         self._purpose = purpose
         self._gate = gate
         self._speed = speed
         self._since = monotonic()
-        client.deadline = inf  # the sweep of all deadlines is too coarse here
-        self._alarm = asyncio.get_running_loop().call_later(gate.patience / speed, client.expire)
+        self._alarm = asyncio.get_running_loop().call_later(gate.patience / speed, client.expire)  # all deadlines' sweep is too coarse
 
     @property
     def seconds(self) -> float:
         """How long it has waited, in seconds of the gate's clock."""
         return (monotonic() - self._since) * self._speed
-
-    @property
-    def holds_body(self) -> bool:
-        """Whether bytes of the request still wait here for the upstream: all of them do."""
-        return True
 
     # for the gate
 
@@ -85,8 +75,8 @@ class Waiting:
         self._end()
         self._gate.give_up(self, "aborted")
 
-    def expire(self) -> str:
-        """It has waited too long; returns which limit that was."""
+    def expire(self) -> None:
+        """It has waited too long."""
         if self._gate.spill():
             self._end()
             self._gate.give_up(self, "aborted")  # here; it begins anew where it goes
@@ -98,7 +88,6 @@ class Waiting:
             code = "saturated" if self._gate.is_impatient else "hold_timeout"
             said = f"The request was held for {self.seconds:.0f} s, but the endpoint of {self._gate.route.key} {self._gate.plight()}."
             self.turn_away(self._gate.shed(code, said))
-        return "hold_timeout"
 
     def drain(self) -> None:
         """Nobody can wait for a start here any longer; what waits for room has a chance."""
@@ -127,7 +116,7 @@ class KeptAlive(Waiting):
 
     def __init__(
         self,
-        client: Host,
+        client: "ClientConnection",
         purpose: Purpose,
         gate: Gate,
         record: InFlight,
@@ -141,7 +130,7 @@ class KeptAlive(Waiting):
         self.framing = framing
         self._quiet = False
         self._timer: asyncio.TimerHandle | None = None
-        client.write(head_out(OK, STREAM_FIELDS, framing, 0, keep_alive=framing is Framing.CHUNKED and client.keeps_alive))
+        client.write(head_out(OK, STREAM_FIELDS, framing, 0, keep_alive=framing == "chunked" and client.keeps_alive))
         self._comment()
 
     def pause(self) -> None:
@@ -174,7 +163,7 @@ class Continued(Exchange):
     def follow(self, framing: Framing, *, keep_alive: bool) -> None:
         """The answer has begun in this framing."""
         self._framing = framing
-        self._keep_alive = framing is not Framing.EOF and keep_alive
+        self._keep_alive = framing != "eof" and keep_alive
 
     def received(self, head: ResponseHead | None, body: bytes, *, complete: bool) -> None:
         """Pass on; an answer that is no stream of events cannot go on from here, and is told as an error."""
@@ -203,7 +192,7 @@ class Continued(Exchange):
             self._record.fail(refusal.code.removeprefix("upstream_"))
         else:
             self._record.finish(self._outcome)
-        break_off(self._client, refusal, self._framing or Framing.EOF)
+        break_off(self._client, refusal, self._framing or "eof")
 
 
 def uncompressed(lines: bytes) -> bytes:
@@ -213,10 +202,10 @@ def uncompressed(lines: bytes) -> bytes:
 
 def framed(data: bytes, framing: Framing) -> bytes:
     """A piece of a body."""
-    return b"%x\r\n%b\r\n" % (len(data), data) if framing is Framing.CHUNKED else data
+    return b"%x\r\n%b\r\n" % (len(data), data) if framing == "chunked" else data
 
 
-def break_off(client: Client, refusal: Refusal, framing: Framing) -> None:
+def break_off(client: "ClientConnection", refusal: Refusal, framing: Framing) -> None:
     """End a stream of events with an error, short of its end."""
     client.write(framed(b"data: %b\n\n" % refusal.body(), framing))
-    client.cut(framed=framing is not Framing.EOF)
+    client.cut(framed=framing != "eof")

@@ -43,7 +43,7 @@ class House:
     @property
     def idle(self) -> int:
         """Connections in the upstream's pool."""
-        return len(self.proxy._context.pool)
+        return len(self.proxy._context.pool._idle)
 
 
 async def leave(house: House) -> None:

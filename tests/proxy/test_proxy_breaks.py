@@ -341,7 +341,7 @@ async def test_a_client_that_does_not_read_holds_its_upstream_back(build: Build,
         before = sent
         await asyncio.sleep(0.2)
     assert sent < 30  # what the kernel's buffers take
-    assert connection._transport.get_write_buffer_size() < 700_000  # one read beyond the mark
+    assert connection.transport.get_write_buffer_size() < 700_000  # one read beyond the mark
     assert house.reading.in_flight == 1
     client.writer.transport.resume_reading()  # type: ignore[attr-defined]  # (as above)
     got = await asyncio.wait_for(client.answer(), 20)
@@ -376,7 +376,7 @@ async def test_answers_of_our_own_are_not_piled_up_for_a_client_that_does_not_re
         before = house.other.arrivals
         await asyncio.sleep(0.2)
     (connection,) = house.proxy._context.connections
-    assert connection._transport.get_write_buffer_size() < 200_000
+    assert connection.transport.get_write_buffer_size() < 200_000
     pump.cancel()
     await flood
 

@@ -103,7 +103,7 @@ class Sandbox:
             client.eof_received()
             client.connection_lost(None)
             self.context.pool.close()
-        assert (self.context.buffered, self.meter.read("chat").in_flight, len(self.context.connections)) == (0, 0, 0)
+        assert (self.context.room.taken, self.meter.read("chat").in_flight, len(self.context.connections)) == (0, 0, 0)
         assert not self.context.addresses
         return asyncio.run(_answers(bytes(transport.out), data))
 

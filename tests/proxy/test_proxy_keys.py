@@ -82,7 +82,7 @@ async def test_a_body_without_a_key_is_not_even_read(locked: House) -> None:
     client = await locked.client()
     await client.send(request()[:-10])
     assert refused(await client.answer())
-    assert locked.proxy._context.buffered == 0
+    assert locked.proxy._context.room.taken == 0
 
 
 async def test_without_keys_anyone_may_ask(house: House) -> None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from scaler.proxy.downstream import _address
+from scaler.proxy.context import address_of
 from scaler.proxy.routes import Route, RouteTable
 from tests.proxy.house import Build, House
 from tests.proxy.wire import MODEL, STREAM_HEAD, Visit, answer, chunk, parse_head, request, until
@@ -150,7 +150,7 @@ def test_a_network_of_ipv6_counts_as_one_address(peer: tuple[str, int] | None, c
         def get_extra_info(self, name: str, default: object = None) -> object:
             return peer
 
-    assert _address(Transport()) == counted
+    assert address_of(Transport()) == counted
 
 
 @pytest.mark.parametrize("pieces", [1, 7])
@@ -215,18 +215,18 @@ async def test_so_many_bytes_of_bodies_may_be_held(build: Build) -> None:
     first, second, third = [await house.client() for _ in range(3)]
     for client in (first, second):
         await client.send(request(body_of(1000))[:-1])
-    await until(lambda: house.proxy._context.buffered == 1998)
+    await until(lambda: house.proxy._context.room.taken == 1998)
     await third.send(request(b"xy"))  # two more just fit
     assert (await third.answer()).code == "invalid_json"
     await third.send(request(b"xyz").removesuffix(b"xyz"))  # three are refused before they are read
     got = await third.answer()
     assert (got.status, got.code, got.values(b"retry-after"), got.values(b"connection")) == (503, "overloaded", [b"1"], [b"close"])
     first.close()
-    await until(lambda: house.proxy._context.buffered == 999)
+    await until(lambda: house.proxy._context.room.taken == 999)
     assert (await second.ask(request(body_of(1000))[-1:])).status == 200
     assert (await (await house.client()).ask(request(body_of(1000)))).status == 200
     assert house.limits_hit == {"buffered": 1}
-    assert house.proxy._context.buffered == 0
+    assert house.proxy._context.room.taken == 0
 
 
 async def test_chunks_count_as_they_come(build: Build) -> None:
@@ -234,22 +234,22 @@ async def test_chunks_count_as_they_come(build: Build) -> None:
     head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     first, second = [await house.client() for _ in range(2)]
     await first.send(head + chunk(b"x" * 600))
-    await until(lambda: house.proxy._context.buffered == 600)
+    await until(lambda: house.proxy._context.room.taken == 600)
     await second.send(head + chunk(b"x" * 400))
-    await until(lambda: house.proxy._context.buffered == 1000)
+    await until(lambda: house.proxy._context.room.taken == 1000)
     await second.send(chunk(b"x"))
     assert (await second.answer()).code == "overloaded"
-    assert house.proxy._context.buffered == 600
+    assert house.proxy._context.room.taken == 600
 
 
 async def test_pipelined_bodies_count_until_their_turn(build: Build) -> None:
     house = await build(silent)
     client = await house.client()
     await client.send(request() + request(body_of(500)) + request(body_of(700))[:-50])
-    await until(lambda: house.proxy._context.buffered == 1150)
+    await until(lambda: house.proxy._context.room.taken == 1150)
     client.abort()
     await until(lambda: house.proxy.connections == 0)
-    assert house.proxy._context.buffered == 0
+    assert house.proxy._context.room.taken == 0
 
 
 async def test_what_the_upstream_does_not_take_counts_until_the_end(build: Build) -> None:
@@ -262,11 +262,11 @@ async def test_what_the_upstream_does_not_take_counts_until_the_end(build: Build
     body = body_of(30_000_000)
     sending = asyncio.create_task(client.send(request(body)))
     await until(lambda: house.reading.in_flight == 1)
-    assert house.proxy._context.buffered >= len(body)  # it has another name for the model now
+    assert house.proxy._context.room.taken >= len(body)  # it has another name for the model now
     await sending
     client.abort()
     await until(lambda: house.reading.in_flight == 0)
-    assert house.proxy._context.buffered == 0
+    assert house.proxy._context.room.taken == 0
 
 
 @pytest.mark.parametrize("count", [64, 65, 66])

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from scaler.observability.metrics import MeterCollector
-from scaler.proxy.http1 import _heads, _request_lines
+from scaler.proxy.heads import _head, _request_lines
 from tests.proxy.house import Build, House
 from tests.proxy.wire import Visit, answer, request
 
@@ -165,7 +165,7 @@ async def test_made_up_names_make_no_series_and_fill_no_memory(house: House) -> 
     assert house.other.completions["4xx"] == 2001
     assert len(_request_lines) <= 1024
     assert sum(len(line) for line in _request_lines) <= 1024 * 256
-    assert len(_heads) <= 256
+    assert _head.cache_info().currsize <= 256
     for _ in range(20):
         stray = await house.client()
         assert (await stray.ask(request(path=f"/{name()}".encode()))).status == 404

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from scaler.proxy.downstream import Phase
 from scaler.proxy.meter import Meter
 from scaler.proxy.routes import Route, RouteTable
 from scaler.proxy.server import LIMITS, Proxy
@@ -97,7 +96,7 @@ async def test_a_drain_lets_streams_finish_and_takes_nothing_new(build: Build) -
     await streaming.reader.readuntil(b"data: 1\n\n\r\n")
     assert (await idle.ask(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")).status == 200
     await half.send(request()[:-1])
-    await until(lambda: [connection._reading for connection in house.proxy._context.connections].count(Phase.BODY) == 1)
+    await until(lambda: [connection._reader.phase for connection in house.proxy._context.connections].count("body") == 1)
     await until(lambda: house.proxy.connections == 4)
     draining = asyncio.create_task(house.proxy.drain(60))
     assert await idle.rest() == b""
@@ -263,7 +262,7 @@ async def test_small_packets_are_not_held_back(house: House) -> None:
     (downstream,) = house.proxy._context.connections
     (upstream,) = house.proxy._context.pool._idle
     for connection in (downstream, upstream):
-        raw = connection._transport.get_extra_info("socket")
+        raw = connection.transport.get_extra_info("socket")
         assert raw.getsockopt(6, 1) != 0  # IPPROTO_TCP, TCP_NODELAY
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from scaler.proxy.bodies import Body, Chunked, Sized, Unsized
 from scaler.proxy.errors import Refusal
-from scaler.proxy.http1 import FIELD, REQUEST_LINE, STATUS_LINE, Framing, HeadReader, request_head, response_head
+from scaler.proxy.heads import ResponseHead, request_head
+from scaler.proxy.http1 import FIELD, REQUEST_LINE, STATUS_LINE, HeadReader
 from tests.proxy.corpus import FORWARDED, REFUSED
 
 LIMIT = 4096
@@ -86,7 +87,7 @@ def ours_of_request(data: bytes) -> Heard | None:
         return None
     if head.method not in (b"POST", b"GET", b"HEAD"):  # no other is served
         return None
-    body = Chunked(LIMIT) if head.chunked else Sized(length)
+    body = Chunked(LIMIT) if head.framing == "chunked" else Sized(length)
     payload = body.feed(found[1])
     if body.fault or not body.complete:
         return None
@@ -100,16 +101,16 @@ def ours_of_response(data: bytes) -> Heard | None:
         found = HeadReader(STATUS_LINE, LIMIT).feed(data)
         if found is None:
             return None
-        head = response_head(found[0])
+        head = ResponseHead(found[0])
     except ValueError:
         return None
-    if head.status < 200 or head.framing is Framing.NONE:
+    if head.status < 200 or head.framing == "none":
         return None
-    body: Body = Unsized() if head.framing is Framing.EOF else Sized(head.length)
-    if head.framing is Framing.CHUNKED:
+    body: Body = Unsized() if head.framing == "eof" else Sized(head.length)
+    if head.framing == "chunked":
         body = Chunked(LIMIT)
     payload = body.feed(found[1])
-    if body.fault or not (body.complete or head.framing is Framing.EOF):
+    if body.fault or not (body.complete or head.framing == "eof"):
         return None
     return Heard((b"%d" % head.status,), fields_of(found[0]), payload, whole=body.complete)
 
@@ -187,7 +188,7 @@ def test_how_it_is_cut_changes_nothing(raw: bytes, mutations: list[tuple[int, in
     except ValueError:  # earlier than at once: what came would never have become a head
         if whole is not None:
             with pytest.raises((Refusal, ValueError)):
-                (response_head if first is STATUS_LINE else request_head)(whole[0])
+                (ResponseHead if first is STATUS_LINE else request_head)(whole[0])
         return
     assert (found[0] if found else None) == (whole[0] if whole else None)
 

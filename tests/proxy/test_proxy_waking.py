@@ -383,7 +383,7 @@ async def test_a_slow_reader_gets_no_pile_of_comments(build: Build) -> None:
     connection = next(iter(house.proxy._context.connections))
     connection.pause_writing()
     await asyncio.sleep(0.02)
-    assert connection._transport.get_write_buffer_size() == 0
+    assert connection.transport.get_write_buffer_size() == 0
     connection.resume_writing()
     await head_and_comment(client)
 

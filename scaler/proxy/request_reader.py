@@ -1,0 +1,137 @@
+"""From the bytes that a client sends to complete requests, or to the refusal of what cannot be one.
+
+Guarantees: a request is complete and has passed every check that needs no route; nothing is kept beyond its limit, and what cannot
+become a request is refused as soon as that can be seen.
+"""
+
+from typing import Final
+
+from scaler.proxy.bodies import Body, Sized, body_of
+from scaler.proxy.context import Context, Phase
+from scaler.proxy.errors import Refusal
+from scaler.proxy.heads import RequestHead, request_head
+from scaler.proxy.http1 import REQUEST_LINE, HeadReader, TooLargeError
+from scaler.proxy.keys import Account
+from scaler.proxy.model_field import Body as Whole
+from scaler.proxy.room import Share
+
+OPERATIONS: Final = {b"/v1/" + name: "/" + name.decode() for name in (b"chat/completions", b"completions", b"embeddings")}
+"""What is passed on: the client's path, and the path under the upstream's base."""
+MODELS: Final = b"/v1/models"
+
+
+class Request:
+    """A request, complete unless it is being read."""
+
+    def __init__(self, head: RequestHead, body: Whole, account: Account | None) -> None:
+        """``account``: whose it is, where clients need keys."""
+        self.head = head
+        self.body = body
+        self.account = account
+
+
+class RequestReader:
+    """Of one connection."""
+
+    def __init__(self, context: Context, share: Share) -> None:
+        """``share``: where the bytes of bodies are counted."""
+        settings = context.settings
+        self._context = context
+        self._share = share
+        self._max_head = settings.max_head_bytes
+        self._max_url = settings.max_url_bytes
+        self._max_body = settings.max_body_bytes
+        self._heads = HeadReader(REQUEST_LINE, settings.max_head_bytes)
+        self._request: Request | None = None  # whose body is being read
+        self._body: Body = Sized(0)
+        self.expectant = False
+        """Whether a client has just said that it waits for a leave to send the body."""
+        self.bodiless = False
+        """Whether the newest request is a HEAD."""
+
+    @property
+    def phase(self) -> Phase:
+        """What is awaited: a request, the rest of its head, or that of its body."""
+        if self._request is not None:
+            return "body"
+        return "header" if self._heads.seen else "idle"
+
+    @property
+    def held(self) -> int:
+        """Bytes of the body that is being read."""
+        return len(self._request.body) if self._request is not None else 0
+
+    def drop(self) -> None:
+        """Forget the request that is being read."""
+        self._request = None
+
+    def feed(self, data: bytes) -> tuple[Request | None, bytes]:
+        """The request that is complete now, if one is, and what was not looked at. Raises `Refusal`."""
+        try:
+            return self._read_head(data) if self._request is None else self._read_body(self._request, data)
+        except TooLargeError as error:
+            raise Refusal("head_too_large", f"The request has {error}.") from error
+        except ValueError as fault:
+            raise Refusal("invalid_request", f"The request is not HTTP/1.1: {fault}.") from fault
+
+    def _read_head(self, data: bytes) -> tuple[Request | None, bytes]:
+        """Mostly all of a request comes at once."""
+        self.bodiless = False
+        found = self._heads.feed(data)
+        if found is None:
+            self._check_url(self._heads.second_word)
+            return None, b""
+        raw, rest = found
+        self.bodiless = raw.startswith(b"HEAD ")
+        head, length = request_head(raw)
+        account = self._admit(head, length)
+        if len(rest) >= length and head.framing != "chunked":
+            self._share.take(length)
+            return Request(head, rest[:length], account), rest[length:]
+        self._request = Request(head, bytearray(), account)
+        self._body = body_of(head.framing, length, self._max_head)
+        self.expectant = head.expects_continue
+        return None, rest
+
+    def _read_body(self, request: Request, data: bytes) -> tuple[Request | None, bytes]:
+        self.expectant = False
+        body = self._body
+        piece = body.feed(data)
+        self._check_length(len(request.body) + len(piece))
+        self._share.check(len(piece))
+        self._share.take(len(piece))
+        request.body += piece
+        if body.fault is not None:
+            raise body.fault
+        if not body.complete:
+            return None, b""
+        self._request = None
+        return request, body.excess
+
+    def _admit(self, head: RequestHead, length: int) -> Account | None:
+        """Whose request this is; raises `Refusal` where its head alone forbids it."""
+        self._check_url(head.target)
+        account = self._context.keys.find(head.authorization) if self._context.keys is not None else None
+        if head.method != b"POST" or head.path not in OPERATIONS:
+            _check_operation(head)
+        self._check_length(length)
+        self._share.check(length)
+        return account
+
+    def _check_url(self, target: bytes) -> None:
+        if len(target) > self._max_url:
+            raise Refusal("url_too_long", f"The request's target has more than {self._max_url} bytes.")
+
+    def _check_length(self, length: int) -> None:
+        if length > self._max_body:
+            raise Refusal("body_too_large", f"The request's body has more than {self._max_body} bytes.")
+
+
+def _check_operation(head: RequestHead) -> None:
+    """Whether there is such a path and method; raises `Refusal`."""
+    methods = ("POST",) if head.path in OPERATIONS else ("GET", "HEAD") if head.path == MODELS else ()
+    method = head.method.decode()
+    if not methods:
+        raise Refusal("unknown_url", f"Unknown request URL: {method} {head.path[:200].decode(errors='replace')}.")
+    if method not in methods:
+        raise Refusal("method_not_allowed", f"Not allowed here: {method}.", allow=", ".join(methods))
