@@ -134,6 +134,7 @@ class Exchange(Receiver):
         again, self._again = self._again, None
         if silent and again is not None and self._retries is not None and self._retries.spend():
             self._record.retried()
+            self._client.wait("connect")
             self._connecting = asyncio.get_running_loop().create_task(self._connect(*again))
             return
         self._fail(Refusal("upstream_broken", f"The upstream's answer is broken: {why}."))
