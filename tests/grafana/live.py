@@ -119,21 +119,33 @@ async def answers(url: str, running: asyncio.subprocess.Process, log: Path) -> N
 
 
 @contextlib.asynccontextmanager
-async def live_target(folder: Path, **settings: Any) -> AsyncIterator[Target]:  # noqa: ANN401 (branches of the configuration)
-    """``scaler run`` on a platform in a box, under traffic for which one replica is not enough. ``settings`` replace whole branches."""
+async def live_target(folder: Path, *, company: bool = False, **settings: Any) -> AsyncIterator[Target]:  # noqa: ANN401 (branches of the configuration)
+    """``scaler run`` on a platform in a box, under traffic for which one replica is not enough. ``settings`` replace whole branches.
+
+    ``company``: beside it an endpoint that sleeps and is called in vain, and one that is declared; and an override is in force.
+    """
     world, proxy, admin = (f"127.0.0.1:{port}" for port in free_ports(3))
     config, token = folder / "scaler.yaml", folder / "admin-token"
     token.write_text(f"{ADMIN_TOKEN}\n")
     (folder / "api-key").write_text(f"{API_KEY}\n")
-    config.write_text(yaml.safe_dump(_settings(folder, world=world, proxy=proxy, admin=admin) | settings))
+    tree = _settings(folder, world=world, proxy=proxy, admin=admin) | settings
+    if company:
+        tree["endpoints"] |= {
+            "asleep": {"id": "endpoint-2", "budget": {"per_month_dollars": 0.01}, "wake": {"hold_seconds": 10}},
+            "declared": {"create": True, "model": MODEL, "hardware": HARDWARE},
+        }
+        tree["world"]["endpoints"].append({"id": "endpoint-2", "model": MODEL, "hardware": HARDWARE, "state": "STOPPED"})
+    config.write_text(yaml.safe_dump(tree))
     log = folder / "scaler.log"
     async with process(sys.executable, "-m", "scaler", "run", "--config", str(config), log=log) as running:
         await answers(f"http://{admin}/readyz", running, log)
-        await _impose(config, folder / "override.log")
+        if company:
+            await _impose(config, folder / "override.log")
         async with asyncio.TaskGroup() as group:
             traffic = Traffic(group, f"http://{proxy}/v1/chat/completions")
             traffic.add(CALM)
-            traffic.knock()
+            if company:
+                traffic.knock()
             try:
                 yield Target(admin, proxy, token, log, running, surge=lambda: traffic.add(SURGE))
             finally:
@@ -164,9 +176,7 @@ def _settings(folder: Path, *, world: str, proxy: str, admin: str) -> dict[str, 
                 "policy": {"target_concurrency": 4, "stable_window_seconds": 60, "cold_start_seconds": 60},
                 "idle": {"inactive_timeout_minutes": 0},
                 "budget": {"per_month_dollars": 1e6},
-            },
-            "asleep": {"id": "endpoint-2", "budget": {"per_month_dollars": 0.01}, "wake": {"hold_seconds": 10}},
-            "declared": {"create": True, "model": MODEL, "hardware": HARDWARE},
+            }
         },
         "world": {
             "listen": world,
@@ -178,8 +188,7 @@ def _settings(folder: Path, *, world: str, proxy: str, admin: str) -> dict[str, 
                     "model": MODEL,
                     "hardware": HARDWARE,
                     "inactive_timeout_minutes": 0,
-                },
-                {"id": "endpoint-2", "model": MODEL, "hardware": HARDWARE, "state": "STOPPED"},
+                }
             ],
         },
     }

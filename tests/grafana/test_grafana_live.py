@@ -49,7 +49,7 @@ async def test_every_query_of_the_dashboard_has_an_answer(dashboard: Dashboard, 
     binary = find_prometheus()
     if binary is None:
         pytest.skip("prometheus is not installed (tests/setup.sh)")
-    async with live_target(tmp_path) as target, prometheus(binary, scrape_example, target, tmp_path) as server:
+    async with live_target(tmp_path, company=True) as target, prometheus(binary, scrape_example, target, tmp_path) as server:
         assert await unanswered(server, {"before": 'sum(scaler_endpoint_min_replicas{job="scaler",endpoint="chat"}) == 1'}) == {}
         target.surge()
         queries = {name: concrete(expression) for name, expression in dashboard.queries().items()}

@@ -18,11 +18,13 @@ async def test_a_broken_update_api_leaves_traffic_and_size_alone(tmp_path: Path,
     town = Town.found(tmp_path, replicas=3)
     async with town.world(), town.daemon():
         before = await town.traffic(7, minutes=6)
+        held = await town.provider()
         await town.break_management(fault)
         during = await town.traffic(0.7, minutes=12)
         assert (await town.seen())["reasons"] == ["endpoint_unknown"]
-        provider = await town.provider()
-        assert (provider["min_replicas"], provider["max_replicas"], provider["state"]) == (3, 3, "STARTED")
+        for name in ("min_replicas", "max_replicas", "state"):
+            assert (await town.provider())[name] == held[name]
+        assert held["min_replicas"] >= 3
         for progress in (before, during):
             assert progress.answers
             assert all(answer.ok for answer in progress.answers)
