@@ -1,7 +1,7 @@
 """A plugin that plays each mutant against the tests that call its function, in a fork of a session that has collected them already.
 
-First every test runs as it is, to see that it passes, how long it takes and what it calls. Then, for each mutant, the quickest tests that
-call its function run first, and the first failure kills it. Answers a line a mutant on `VERDICTS`.
+First every test runs as it is, to see that it passes, how long it takes and what it calls. Then, for each mutant, the tests that call its
+function run, first the one that killed the mutant before it, then the quickest; the first failure kills it. `VERDICTS` gets a line each.
 """
 
 import gc
@@ -27,10 +27,12 @@ VERDICTS = "MUTATION_VERDICTS"
 """Environment: the file that takes the answers."""
 MUTANTS = "MUTATION_MUTANTS"
 """Environment: a file with one mutant a line, ``module.x_function__mutmut_number``."""
-PATIENCE_SECONDS = 5.0
-"""CPU time of the tests that a mutant is played against; slower ones are left out."""
+PATIENCE_SECONDS = 2.0
+"""CPU time of the tests that a mutant is played against, all together; the slowest are left out."""
 SLACK, SLACK_SECONDS = 4, 10
 """A mutant with which tests take so many times their usual time and so many seconds more hangs."""
+LAST_CODE = 255
+"""Exit codes are bytes."""
 MAX_BYTES = 4 << 30
 """Address space of a fork; a mutant may ask for the moon."""
 
@@ -65,12 +67,13 @@ class Trial:
 def pytest_runtestloop(session: pytest.Session) -> bool:
     """Instead of the tests alone."""
     trials = sorted((_try(item) for item in session.items), key=lambda trial: trial.seconds)
-    if _play(_quickest(trials), {}) is not Verdict.SURVIVED:
+    if _play(_quickest(trials), {})[0] is not Verdict.SURVIVED:
         pytest.exit("the tests fail in a fork without any mutant", returncode=1)
     gc.freeze()  # forks share what is there
+    killers: dict[str, Trial] = {}
     with Path(os.environ[VERDICTS]).open("a") as out:
         for mutant in Path(os.environ[MUTANTS]).read_text().split():
-            print(json.dumps((mutant, _judge(mutant, trials))), file=out, flush=True)
+            print(json.dumps((mutant, _judge(mutant, trials, killers))), file=out, flush=True)
     return True
 
 
@@ -98,10 +101,16 @@ def _passes(item: pytest.Item, following: pytest.Item | None) -> bool:
     return not any(report.failed for report in runtestprotocol(item, log=False, nextitem=following))
 
 
-def _judge(mutant: str, trials: Sequence[Trial]) -> Verdict:
+def _judge(mutant: str, trials: Sequence[Trial], killers: dict[str, Trial]) -> Verdict:
+    """``killers``: by function, the test that killed its last mutant; kept up to date."""
     stem, name = mutant.partition("__mutmut_")[0], mutant.rpartition(".")[2]
     callers = [trial for trial in trials if stem in trial.calls]
-    return _play(_quickest(callers), {stem: name}) if callers else Verdict.NO_TEST
+    if not callers:
+        return Verdict.NO_TEST
+    verdict, killer = _play(sorted(_quickest(callers), key=lambda trial: trial is not killers.get(stem)), {stem: name})
+    if killer is not None:
+        killers[stem] = killer
+    return verdict
 
 
 def _quickest(trials: Sequence[Trial]) -> Sequence[Trial]:
@@ -110,21 +119,27 @@ def _quickest(trials: Sequence[Trial]) -> Sequence[Trial]:
     return [trial for trial, seconds in zip(trials, spent, strict=True) if seconds <= PATIENCE_SECONDS] or trials[:1]
 
 
-def _play(trials: Sequence[Trial], mutants: Mapping[str, str]) -> Verdict:
-    """In a fork, ``mutants`` by stem in their functions' places, up to the first failure."""
+def _play(trials: Sequence[Trial], mutants: Mapping[str, str]) -> tuple[Verdict, Trial | None]:
+    """In a fork, ``mutants`` by stem in their functions' places, up to the first failure; and the test that failed."""
     seconds = ceil(SLACK * sum(trial.seconds for trial in trials) + SLACK_SECONDS)
     child = os.fork()
     if not child:
-        failed = True
+        failed = 1
         try:
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
             chosen.update(mutants)
-            items = [trial.item for trial in trials]
-            failed = not all(_passes(item, following) for item, following in zip(items, [*items[1:], None], strict=True))
+            failed = _first_failure([trial.item for trial in trials])
         finally:
-            os._exit(failed)
+            os._exit(min(failed, LAST_CODE))
     _, status = os.waitpid(child, 0)
     if not os.WIFEXITED(status):
-        return Verdict.TIMEOUT
-    return Verdict.KILLED if os.WEXITSTATUS(status) else Verdict.SURVIVED
+        return Verdict.TIMEOUT, None
+    failed = os.WEXITSTATUS(status)
+    return (Verdict.KILLED, trials[failed - 1]) if failed else (Verdict.SURVIVED, None)
+
+
+def _first_failure(items: Sequence[pytest.Item]) -> int:
+    """Its number, counted from 1; 0 if there is none."""
+    each = enumerate(zip(items, [*items[1:], None], strict=True), 1)
+    return next((number for number, (item, following) in each if not _passes(item, following)), 0)
