@@ -11,6 +11,7 @@ such that its p90 is the configured cold start.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from statistics import NormalDist
 
 from scaler.model import Endpoint, EndpointState, Known, Observation, Start
@@ -168,12 +169,8 @@ class Distribution:
 
 def _quantile(points: tuple[tuple[float, float], ...], share: float) -> float:
     wanted = share * math.fsum(weight for _, weight in points) * (1 - 1e-12)
-    reached = 0.0
-    for seconds, weight in points:
-        reached += weight
-        if reached >= wanted:
-            return seconds
-    return points[-1][0]
+    reached = accumulate(weight for _, weight in points)
+    return next(seconds for (seconds, _), weight in zip(points, reached, strict=True) if weight >= wanted)
 
 
 def estimate(state: ColdStart, configured: float) -> Distribution:

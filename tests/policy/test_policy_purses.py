@@ -82,6 +82,8 @@ def test_the_tightest_budget_and_the_lowest_ceiling_are_named() -> None:
     other = purse(960, CODE, replace(CHAT, replicas=2), name="total month")
     assert allowance("chat", [day, month], [], SETTINGS) == Allowance(Stage.LOWER_MAX, "chat month", 890, 1000, 1, "chat day")
     assert allowance("chat", [month, day], [], SETTINGS).by == "chat month"
+    ending = purse(86, name="chat day", dollars=100, hours=0.5)  # pays for four until midnight
+    assert allowance("chat", [ending, month], [], SETTINGS).ceiling_by == "chat month"
     tight = allowance("chat", [day, month, other], [], SETTINGS)
     assert (tight.stage, tight.by, tight.spent, tight.cap) == (Stage.STOP_EXPENDABLE, "total month", 960, 1000)
     burn = Burn("total hour", 18.0, (replace(CHAT, replicas=1), CODE))

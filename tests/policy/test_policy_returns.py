@@ -46,6 +46,7 @@ def test_the_newest_gaps_are_looked_at_and_no_more() -> None:
     assert (begins.size, lengths.size) == (MAX_GAPS, MAX_GAPS)
     assert (begins[-1], lengths[-1]) == (3 * (MAX_GAPS + 48) + 1, 2)
     assert gaps_of(np.array([True, True, False]))[0].size == 0
+    assert [part.tolist() for part in gaps_of(np.array([True, False, True]))] == [[1], [1]]
 
 
 def test_an_age_lies_on_a_straight_line_between_its_knots() -> None:
@@ -70,7 +71,7 @@ def test_a_lag_ago_is_what_happened_at_that_time(days: float, lag: int) -> None:
         return busy(window) and not busy(window - 1)
 
     columns = _a_while_ago(past, lag)
-    for age in (1, 2, 77, 143, 144, 300, HORIZON):
+    for age in range(1, HORIZON + 1):
         then = past.size + age - lag
         expected = (
             float(busy(then)),
@@ -97,6 +98,19 @@ def test_the_share_of_gaps_that_ended_at_an_age_is_smoothed_over_similar_ages() 
         assert odds[age - 1] == pytest.approx(naive_log_odds(lengths, weights, age)), age
         old = sum(weight for length, weight in zip(lengths, weights, strict=True) if length >= age)
         assert known[age - 1] == pytest.approx(math.log1p(old)), age
+
+
+def test_nobody_returns_at_once_for_sure() -> None:
+    odds, _ = _ended(np.full(300, 1), np.ones(300))
+    assert odds[0] == pytest.approx(math.log(0.98 / 0.02))
+
+
+def test_all_that_is_read_off_a_past_stands_side_by_side() -> None:
+    past = some_past(9)
+    columns = features(past)
+    assert np.array_equal(columns[:, 11:15], _a_while_ago(past, DAY))
+    assert np.array_equal(columns[:, 15:19], _a_while_ago(past, 7 * DAY))
+    assert np.array_equal(columns[:, 19:], _own_gaps(*gaps_of(past), past.size))
 
 
 def test_without_gaps_of_its_own_an_endpoint_is_believed_to_be_like_others() -> None:
@@ -190,9 +204,10 @@ def test_the_hazard_is_a_logistic_regression_that_a_habit_may_exceed() -> None:
     assert hazard(past, theta) == pytest.approx(np.maximum(1 / (1 + np.exp(-told)), np.maximum(_habit(past, DAY), _habit(past, 7 * DAY))))
 
 
-@pytest.mark.parametrize(("level", "bound"), [(50.0, 1 / (1 + math.exp(-15))), (-50.0, 1 / (1 + math.exp(15)))])
+@pytest.mark.parametrize(("level", "bound"), [(50.0, 15.0), (-50.0, -15.0)])
 def test_nothing_is_quite_sure(level: float, bound: float) -> None:
-    assert hazard(np.array([True]), np.array([level, *[0.0] * 23])) == pytest.approx(np.full(HORIZON, bound))
+    chance = hazard(np.array([True]), np.array([level, *[0.0] * 23]))
+    assert np.log(chance / (1 - chance)) == pytest.approx(np.full(HORIZON, bound))
 
 
 def test_what_is_older_than_the_memory_changes_nothing() -> None:

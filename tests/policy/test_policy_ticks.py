@@ -12,6 +12,7 @@ from scaler.model import (
     Inputs,
     Known,
     Observation,
+    Power,
     ReasonCode,
     Sample,
     Start,
@@ -24,9 +25,11 @@ from scaler.policy.capacity import Block, Capacity, Estimate, Tally
 from scaler.policy.cold_start import Asked, ColdStart, Distribution, Watch, estimate
 from scaler.policy.demand import Demand, Load, Means
 from scaler.policy.fleet import Fleet
-from scaler.policy.forecast import Record
+from scaler.policy.forecast import Forecast, Record
+from scaler.policy.history import History
+from scaler.policy.idle import NEVER
 from scaler.policy.learned import Learned, apply, at_rest, observe
-from scaler.policy.outlook import Outlook
+from scaler.policy.outlook import YOUNG_STEPS, Outlook
 from scaler.policy.presence import Presence
 from scaler.policy.state import PolicyState
 from scaler.settings import EndpointSettings, IdleSettings, ObjectiveSettings, PolicySettings
@@ -261,6 +264,8 @@ def test_what_is_expected_is_told_of_the_newest_load_once_and_of_the_lead_that_w
     assert (listener.loads, listener.now, listener.lead) == (memory.learned.loads, NOW, 77.0)
     assert listener.before is earlier
     assert memory.outlook is listener.answer
+    memory = step("chat", SETTINGS, inputs(sample(NOW, 2.0), now=NOW + 10), memory, listener)[1]
+    assert listener.loads == memory.learned.loads[1:], "one at a time"
     for given in (inputs(Unknown("cut off", NOW + 10), now=NOW + 10), inputs(endpoint=Unknown("HTTP 500", NOW + 10), now=NOW + 10)):
         memory = step("chat", SETTINGS, given, memory, listener)[1]
         assert listener.loads == (), "no load is told of twice"
@@ -309,6 +314,25 @@ def test_a_decision_goes_by_what_was_learned_and_what_was_believed_before() -> N
     assert decision.bounds.min_replicas == 3  # 8 / (4 x 0.7)
     assert after_it.state.fleet == Fleet(1, (NOW + 50,))
     assert after_it.learned.serving is None, "one was on its way before this tick"
+    certain = replace(memory, state=PolicyState(fleet=Fleet(2)))
+    assert step("chat", SETTINGS, inputs(BUSY, silent), certain, Listener())[1].learned.serving == 2
+
+
+def test_a_decision_goes_by_what_is_expected() -> None:
+    foreseen = Listener(answer=Outlook(known=YOUNG_STEPS, forecast=Forecast(5.0, 5.0, "model")))
+    decision = step("chat", SETTINGS, inputs(), Memory(), foreseen)[0]
+    assert decision.reasons[0].code is ReasonCode.FORECAST
+
+
+def test_a_decision_goes_by_what_was_learned_of_the_gaps() -> None:
+    window = int(AT // 600)
+    presence = Presence(runs=((0, 70),), seen=window, priced=window, price=3.0, chances=(0.1,) * 40, worths=(NEVER,) * 40)
+    quiet = tuple(sample(NOW - 10 * number, 0.0) for number in range(90, 1, -1))
+    memory = Memory(history=History(quiet, NOW - 900), learned=Learned(presence=presence))
+    settings = SETTINGS.model_copy(update={"idle": IdleSettings(allow_stop=True)})
+    decision = step("chat", settings, inputs(sample(NOW - 10, 0.0)), memory, Listener())[0]
+    assert decision.power is Power.STOP
+    assert decision.reasons[0].numbers["cold_call_seconds"] == 1800.0
 
 
 def test_a_deploy_that_was_noticed_is_said() -> None:
@@ -319,5 +343,6 @@ def test_a_deploy_that_was_noticed_is_said() -> None:
         "capacity is learned anew, from 4.0 requests in flight per replica."
     )
     assert numbers == {"deploys": 1}
+    assert decision.reasons[-1].code is ReasonCode.DEPLOY
     unknown = step("chat", SETTINGS, inputs(), Memory(learned=replace(deploying(), estimate=None)), Listener())[0]
     assert unknown.reasons[-1].sentence.endswith("from the default per replica.")
