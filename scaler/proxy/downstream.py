@@ -16,12 +16,12 @@ from scaler.proxy.context import Context, Phase, address_of
 from scaler.proxy.errand import Errand
 from scaler.proxy.errors import Refusal
 from scaler.proxy.exchange import Exchange
-from scaler.proxy.gate import Gate
 from scaler.proxy.heads import RequestHead
 from scaler.proxy.http1 import CONTINUE, json_answer
 from scaler.proxy.model_field import asked, rewrite
-from scaler.proxy.request_reader import MODELS, Request, RequestReader
+from scaler.proxy.request_reader import MODELS, Request, RequestReader, refusal_of
 from scaler.proxy.room import Share
+from scaler.proxy.routes import Route
 from scaler.proxy.waiting import Waiting
 
 MAX_PIPELINED: Final = 64
@@ -76,12 +76,8 @@ class ClientConnection(asyncio.Protocol):
                     self._enqueue(request)
                 elif self._reader.expectant and self._current is None and not self._queue:
                     self.write(CONTINUE)
-        except Refusal as refusal:  # the last answer, after those that are still due
-            self.context.note(refusal)
-            self._deaf = True
-            self._reader.drop()
-            self.recount()
-            self._queue.append(refusal)
+        except (Refusal, ValueError) as fault:
+            self._turn_away(refusal_of(fault))
         self._next()
 
     def eof_received(self) -> None:
@@ -139,8 +135,6 @@ class ClientConnection(asyncio.Protocol):
 
     def recount(self) -> None:
         """Some bodies may be gone; those that still come, wait, or are on their way upstream are held."""
-        if not self._share.taken:
-            return
         held = self._reader.held + (self._exchange.held if self._exchange is not None else 0)
         for request in self._queue:
             held += len(request.body) if isinstance(request, Request) else 0
@@ -204,6 +198,14 @@ class ClientConnection(asyncio.Protocol):
         self._queue.append(request)
         self._deaf = not request.head.keep_alive
 
+    def _turn_away(self, refusal: Refusal) -> None:
+        """Read no more; the refusal is the last answer, after those that are still due."""
+        self.context.note(refusal)
+        self._deaf = True
+        self._reader.drop()
+        self.recount()
+        self._queue.append(refusal)
+
     def _next(self) -> None:
         """Answer what is complete, one at a time; set the deadline of what is awaited."""
         while self._queue and self._current is None and not self.writing_paused:
@@ -231,33 +233,23 @@ class ClientConnection(asyncio.Protocol):
             if request.account is not None:
                 request.account.spend()
             name = asked(request.body)
-            gate = self._gate(name)
+            route = context.routes.by_name.get(name) or context.gates.choose(context.routes, name)
+            if route is None:
+                raise _nowhere(name)
+            request.body = rewrite(request.body, name, route.model)
+            gate = context.gates.by_key[route.key]
             meter = gate.meter
-            request.body = rewrite(request.body, name, gate.route.model)
-            self._begin(request, gate)
+            if meter.in_flight >= route.max_in_flight:
+                raise _saturated(route)
+            if head.wake or not gate.open:
+                Errand(self, request, gate).run()
+            else:
+                record = meter.enter(route.objective, request.account)
+                self.send(Exchange(self, record, route, head.http11), head, head.lines, request.body)
         except Refusal as refusal:
             meter.answered(refusal.status)
             context.note(refusal)
             self._say(refusal.status, refusal.lines(), refusal.body())
-
-    def _gate(self, name: str) -> Gate:
-        """Whose turn it is to serve this model; raises `Refusal`."""
-        routes, gates = self.context.routes, self.context.gates
-        route = routes.by_name.get(name) or gates.choose(routes, name)
-        if route is None:
-            raise Refusal("model_not_found", f"There is no model {name[:200]!r} here.", param="model")
-        return gates.by_key[route.key]
-
-    def _begin(self, request: Request, gate: Gate) -> None:
-        """Send it at once where nothing stands in the way. Raises `Refusal`."""
-        head, route, meter = request.head, gate.route, gate.meter
-        if meter.in_flight >= route.max_in_flight:
-            raise Refusal("endpoint_saturated", f"{route.key} has {route.max_in_flight} requests in flight.", retry_after=1)
-        if head.wake or not gate.open:
-            Errand(self, request, gate).run()
-        else:
-            record = meter.enter(route.objective, request.account)
-            self.send(Exchange(self, record, route, head.http11), head, head.lines, request.body)
 
     def _say(self, status: int, lines: bytes, body: bytes) -> None:
         """A whole answer of our own."""
@@ -269,7 +261,8 @@ class ClientConnection(asyncio.Protocol):
     def _end(self, *, keep_alive: bool) -> None:
         """A request has its answer."""
         self._exchange = self._current = None
-        self.recount()
+        if self._share.taken:
+            self.recount()
         if not keep_alive or self.context.draining:
             self._close()
 
@@ -295,3 +288,11 @@ class ClientConnection(asyncio.Protocol):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.abort()
+
+
+def _nowhere(name: str) -> Refusal:
+    return Refusal("model_not_found", f"There is no model {name[:200]!r} here.", param="model")
+
+
+def _saturated(route: Route) -> Refusal:
+    return Refusal("endpoint_saturated", f"{route.key} has {route.max_in_flight} requests in flight.", retry_after=1)

@@ -76,7 +76,7 @@ def rewrite(body: Body, name: str, model: str) -> Body:
     found = _FIELD.match(body, first)
     if found is None or found[1] != b'"%b"' % name.encode():
         return _anew(body, model)
-    return bytes(body[: found.start(1)]) + json.dumps(model).encode() + body[found.end(1) :]
+    return bytes(body[: found.start(1)]) + _encode(model) + body[found.end(1) :]
 
 
 def _anew(body: Body, model: str) -> bytes:

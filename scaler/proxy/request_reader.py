@@ -66,16 +66,9 @@ class RequestReader:
         self._request = None
 
     def feed(self, data: bytes) -> tuple[Request | None, bytes]:
-        """The request that is complete now, if one is, and what was not looked at. Raises `Refusal`."""
-        try:
-            return self._read_head(data) if self._request is None else self._read_body(self._request, data)
-        except TooLargeError as error:
-            raise Refusal("head_too_large", f"The request has {error}.") from error
-        except ValueError as fault:
-            raise Refusal("invalid_request", f"The request is not HTTP/1.1: {fault}.") from fault
-
-    def _read_head(self, data: bytes) -> tuple[Request | None, bytes]:
-        """Mostly all of a request comes at once."""
+        """The request that is complete now, if one is, and what was not looked at. Raises what `refusal_of` understands."""
+        if self._request is not None:
+            return self._read_body(self._request, data)
         self.bodiless = False
         found = self._heads.feed(data)
         if found is None:
@@ -84,8 +77,12 @@ class RequestReader:
         raw, rest = found
         self.bodiless = raw.startswith(b"HEAD ")
         head, length = request_head(raw)
-        account = self._admit(head, length)
-        if len(rest) >= length and head.framing != "chunked":
+        self._check_url(head.target)
+        account = self._context.keys.find(head.authorization) if self._context.keys is not None else None
+        if head.method != b"POST" or head.path not in OPERATIONS:
+            _check_operation(head)
+        self._check_room(length, length)
+        if len(rest) >= length and head.framing != "chunked":  # as it is mostly
             self._share.take(length)
             return Request(head, rest[:length], account), rest[length:]
         self._request = Request(head, bytearray(), account)
@@ -97,8 +94,7 @@ class RequestReader:
         self.expectant = False
         body = self._body
         piece = body.feed(data)
-        self._check_length(len(request.body) + len(piece))
-        self._share.check(len(piece))
+        self._check_room(len(request.body) + len(piece), len(piece))
         self._share.take(len(piece))
         request.body += piece
         if body.fault is not None:
@@ -108,23 +104,25 @@ class RequestReader:
         self._request = None
         return request, body.excess
 
-    def _admit(self, head: RequestHead, length: int) -> Account | None:
-        """Whose request this is; raises `Refusal` where its head alone forbids it."""
-        self._check_url(head.target)
-        account = self._context.keys.find(head.authorization) if self._context.keys is not None else None
-        if head.method != b"POST" or head.path not in OPERATIONS:
-            _check_operation(head)
-        self._check_length(length)
-        self._share.check(length)
-        return account
-
     def _check_url(self, target: bytes) -> None:
         if len(target) > self._max_url:
             raise Refusal("url_too_long", f"The request's target has more than {self._max_url} bytes.")
 
-    def _check_length(self, length: int) -> None:
+    def _check_room(self, length: int, more: int) -> None:
+        """Whether a body may have this length, and so much more may be held."""
         if length > self._max_body:
             raise Refusal("body_too_large", f"The request's body has more than {self._max_body} bytes.")
+        if not self._share.has_room(more):
+            raise Refusal("overloaded", "Too much is being sent at this moment.", retry_after=1)
+
+
+def refusal_of(fault: Exception) -> Refusal:
+    """What to say to a client whose request cannot be read."""
+    if isinstance(fault, Refusal):
+        return fault
+    if isinstance(fault, TooLargeError):
+        return Refusal("head_too_large", f"The request has {fault}.")
+    return Refusal("invalid_request", f"The request is not HTTP/1.1: {fault}.")
 
 
 def _check_operation(head: RequestHead) -> None:

@@ -1,7 +1,5 @@
 """Bytes of requests' bodies that are being read, wait, or are on their way upstream: counted once, bounded for all connections together."""
 
-from scaler.proxy.errors import Refusal
-
 
 class Room:
     """What there is for all connections."""
@@ -24,10 +22,9 @@ class Share:
         self._room = room
         self.taken = 0
 
-    def check(self, length: int) -> None:
-        """Raises `Refusal` where there is not so much room left."""
-        if self._room.taken + length > self._room.limit:
-            raise Refusal("overloaded", "Too much is being sent at this moment.", retry_after=1)
+    def has_room(self, length: int) -> bool:
+        """Whether there is so much left."""
+        return self._room.taken + length <= self._room.limit
 
     def take(self, length: int) -> None:
         """So much has come, and there is room for it."""

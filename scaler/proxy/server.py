@@ -15,10 +15,11 @@ from scaler.proxy.errand import fallback_key
 from scaler.proxy.gates import Gates
 from scaler.proxy.keys import Account, KeyRing
 from scaler.proxy.meter import Meter
+from scaler.proxy.origin import Origin
 from scaler.proxy.readings import GateReading
 from scaler.proxy.request_reader import OPERATIONS
 from scaler.proxy.routes import RouteTable
-from scaler.proxy.upstream import Origin, Pool
+from scaler.proxy.upstream import Pool
 from scaler.proxy_settings import ClientKeySettings, ProxySettings, host_port
 
 BACKLOG = 1024

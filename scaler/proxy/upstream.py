@@ -1,8 +1,7 @@
-"""The upstream's side of the protocol pair: one origin, its connections, and those of them that are idle.
+"""The upstream's side of the protocol pair: connections to one origin, and those of them that are idle.
 
-Guarantees: the origin, the path prefix and the credential come from the configuration alone; a request is sent once, whatever
-happens to it; a connection carries the next request only if the last answer was complete, nothing followed it, and the request before
-it was sent to its end; bytes or an end on an idle connection kill it.
+Guarantees: a request is sent once, whatever happens to it; a connection carries the next request only if the last answer was complete,
+nothing followed it, and the request before it was sent to its end; bytes or an end on an idle connection kill it.
 """
 
 import asyncio
@@ -12,13 +11,11 @@ import ssl
 from abc import ABC, abstractmethod
 from time import monotonic
 from typing import Final, cast
-from urllib.parse import urlsplit
-
-from pydantic import SecretStr
 
 from scaler.proxy.bodies import Body, Unsized, body_of
 from scaler.proxy.heads import ResponseHead
 from scaler.proxy.http1 import STATUS_LINE, HeadReader
+from scaler.proxy.origin import Origin
 
 MAX_INTERIM: Final = 8
 """Most 1xx answers before the final one."""
@@ -36,28 +33,6 @@ class Receiver(ABC):
     @abstractmethod
     def broken(self, why: str, *, silent: bool) -> None:
         """The answer will never be complete; ``silent``: the connection ended before a byte of it came. Nothing follows."""
-
-
-class Origin:
-    """Where requests go."""
-
-    def __init__(self, url: str, api_key: SecretStr) -> None:
-        """``url``: scheme, host, port and path prefix."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"expected an http(s) URL, got {url!r}")
-        key = api_key.get_secret_value()
-        if not (key.isascii() and key.isprintable()):
-            raise ValueError("expected a key of printable ASCII")
-        self.tls = parts.scheme == "https"
-        self.host = parts.hostname
-        self.port = parts.port or (443 if self.tls else 80)
-        self._prefix = parts.path.rstrip("/")
-        self._fields = f"Host: {parts.netloc}\r\nAuthorization: Bearer {key}\r\n"
-
-    def post(self, path: str) -> bytes:
-        """The beginning of a request's head: ``path`` under the prefix, Host and credential."""
-        return f"POST {self._prefix}{path} HTTP/1.1\r\n{self._fields}".encode()
 
 
 class UpstreamConnection(asyncio.Protocol):

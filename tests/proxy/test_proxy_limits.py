@@ -252,6 +252,21 @@ async def test_pipelined_bodies_count_until_their_turn(build: Build) -> None:
     assert house.proxy._context.room.taken == 0
 
 
+async def test_what_has_gone_upstream_does_not_count_while_its_answer_is_awaited(build: Build) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.request()
+        await visit.send(answer())
+        await visit.request()
+        await visit.gone()
+
+    house = await build(script)
+    client = await house.client()
+    await client.ask(request())
+    await client.send(request(body_of(5000)))
+    await until(lambda: len(house.upstream.requests) == 2)
+    assert (house.proxy._context.room.taken, house.reading.in_flight) == (0, 1)
+
+
 async def test_what_the_upstream_does_not_take_counts_until_the_end(build: Build) -> None:
     async def script(visit: Visit) -> None:
         visit.writer.transport.pause_reading()  # type: ignore[attr-defined]  # (a WriteTransport that also reads)

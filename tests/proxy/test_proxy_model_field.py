@@ -28,7 +28,7 @@ def rewritten(body: bytes, model: str = OURS) -> bytes:
     ],
 )
 def test_only_the_value_changes_where_its_place_is_certain(body: bytes) -> None:
-    assert rewritten(body) == body.replace(b'"chat"', json.dumps(OURS).encode())
+    assert rewritten(body) == body.replace(b'"chat"', json.dumps(OURS, ensure_ascii=False).encode())
 
 
 def test_nothing_changes_where_the_value_is_right_already() -> None:

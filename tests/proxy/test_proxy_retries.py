@@ -153,6 +153,23 @@ async def test_an_upstream_that_ends_every_kept_connection_is_asked_a_tenth_more
     assert house.limits_hit["retry_budget"] > 0
 
 
+@pytest.mark.interpreted
+async def test_a_second_try_has_the_time_that_a_connection_may_take(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = await build(dies_at(12, close), connect_timeout_seconds=0.2)
+    allow(house)
+    client = await house.client()
+    for _ in range(11):
+        await client.ask(request())
+
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(house.proxy._context.pool, "connect", never)
+    got = await client.ask(request())
+    assert (got.status, got.code, house.reading.retries) == (504, "connect_timeout", 1)
+    assert house.limits_hit == {"connect_timeout": 1}
+
+
 def test_a_budget_saves_no_more_than_ten() -> None:
     budget = RetryBudget()
     assert not budget.spend()

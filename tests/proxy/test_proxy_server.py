@@ -12,9 +12,9 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from scaler.proxy.meter import Meter
+from scaler.proxy.origin import Origin
 from scaler.proxy.routes import Route, RouteTable
 from scaler.proxy.server import LIMITS, Proxy
-from scaler.proxy.upstream import Origin
 from scaler.settings import ProxySettings
 from tests.proxy.house import Build, House
 from tests.proxy.wire import ANSWER, STREAM_HEAD, BrokenOffError, Script, Visit, answer, chunk, request, until
