@@ -1,7 +1,7 @@
 """What the policy expects: the record of demand, the model fitted to it, and the forecast of the moment.
 
 A step of the record (30 s) brings a new forecast; a day, or a lead that has moved, a new fit. Trust has to be earned: no forecast in the
-first hour; in the first day, and for an hour after forecasts were mostly too low, the reactive headroom stands beside it.
+first hour; in the first day the reactive headroom stands beside it.
 """
 
 import math

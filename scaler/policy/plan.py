@@ -43,8 +43,8 @@ class Tuning:
 
 ANCHORS: tuple[tuple[float, Tuning], ...] = (
     (60.0, Tuning(0.9, 0.92, 0.965)),
-    (180.0, Tuning(0.9, 0.95, 1.0)),
-    (600.0, Tuning(0.95, 0.95, 1.1)),
+    (180.0, Tuning(0.93, 0.96, 0.985)),
+    (600.0, Tuning(0.97, 0.95, 1.06)),
 )
 """Frozen defaults by lead in seconds, chosen on endpoints that the network had not been trained on."""
 

@@ -6,6 +6,7 @@ import pytest
 from scaler.policy.forecast import Network, Quantiles, Record, forecast, refit, unfitted
 from scaler.policy.forecast.columns import features, lg
 from scaler.policy.forecast.model import targets
+from scaler.policy.forecast.predict import NETWORK_SHARE, OWN_BELOW
 from scaler.policy.forecast.record import DAY
 from scaler.policy.forecast.regression import fit_quantile
 from scaler.policy.forecast.windows import Floats
@@ -13,6 +14,7 @@ from scaler.pooled import shipped
 from tests.policy.forecast.weeks import office
 
 NAMES = features(np.ones(10), np.array([10]), 6).names
+OWN_LEVEL = NAMES.index("level")
 AIMS = Quantiles(0.9, 0.9)
 
 
@@ -88,11 +90,24 @@ def test_a_young_endpoint_is_forecast_with_pooled_weights_alone() -> None:
     assert (told.up, told.down) == pytest.approx((4.0, 4.0))
 
 
-def test_no_more_is_forecast_than_the_week_has_seen_and_a_tenth() -> None:
+def test_no_more_is_forecast_than_twice_what_the_week_has_seen() -> None:
     bold = replace(flat(), layers=((flat().skip, np.full(6, 2.0, dtype=np.float32)),))  # says: seven times as much
     told = forecast(record(np.concatenate((np.full(100, 6.0), np.full(100, 2.0)))), unfitted(bold, 180.0, AIMS))
     assert told is not None
-    assert (told.up, told.down) == pytest.approx((6.6, 6.6))
+    assert (told.up, told.down) == pytest.approx((12.0, 12.0))
+
+
+def test_an_own_fit_that_sees_nothing_of_a_burst_takes_little_away_from_the_network() -> None:
+    common = unfitted(flat(), 180.0, AIMS)
+    blind, bold = (replace(common, own=np.full((2, 1), slope) @ np.eye(1, 22, OWN_LEVEL)) for slope in (-1.0, 1.0))
+    burst = record(np.concatenate((np.full(100, 0.5), np.full(20, 10.0))))
+    plain, least, most = (forecast(burst, model) for model in (common, blind, bold))
+    assert plain is not None
+    assert least is not None
+    assert most is not None
+    assert plain.up == pytest.approx(10.0)
+    assert (least.up + 0.3) / (plain.up + 0.3) == pytest.approx(np.exp(-OWN_BELOW * (1 - NETWORK_SHARE)))
+    assert most.up == pytest.approx(20.0)  # twice what the week has seen: up it may go
 
 
 def test_without_ten_known_minutes_there_is_no_forecast() -> None:
