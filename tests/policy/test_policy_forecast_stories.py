@@ -35,17 +35,16 @@ def act(script: str, story: Story, **events: Callable[[], object]) -> None:
     play(script, story.tick, lambda: hours(story.now + STEP), events)
 
 
-def test_a_flash_crowd_that_nobody_foresaw_is_followed_by_its_load(story: Story) -> None:
+def test_a_flash_crowd_that_nobody_foresaw_is_followed_within_a_minute(story: Story) -> None:
     with_past(story, steady(1.4), 2)
     act(
         """
         clock | comes | decided | why          | in words
         00:00 | 11.2  | 2       | steady       | there: 2
-        00:06 | 40    | 2 => 6  | forecast     | In 5 min, when a start would serve, a peak of … is to be expected; serving: 2
-              |       |         | traffic_up   | The traffic of the last minute and what waits keep … busy, more than was foreseen
+        00:06 | 40    | 2 => 8  | forecast     | In 5 min, when a start would serve, a peak of … is to be expected; serving: 2
               |       |         | steady       | To be expected
-        00:07 | 40    | 6       | steady       | To be expected: a peak of 5.… replicas' worth in 5 min, … there: 6
-        00:11 | 11.2  | 6 => 3  | traffic_down | No more than … is to be expected within 10 min (two starts), … are there now
+        00:07 | 40    | 8       | steady       | To be expected: a peak of 7.… replicas' worth in 5 min, … there: 8
+        00:11 | 11.2  | 8 => 3  | traffic_down | No more than … is to be expected within 10 min (two starts), … are there now
               |       |         | steady       | To be expected
         00:16 | 11.2  | 3       | steady       | there: 3
         00:20 | 11.2  | 3 -> 2  | traffic_down | 1.4 are there now: 2 replicas are enough.
@@ -98,15 +97,15 @@ def test_what_has_no_hardware_is_asked_for_once_and_said(story: Story) -> None:
         """
         clock | comes | decided | why        | in words
         00:00 | 11.2  | 2       | steady     | there: 2
-        00:06 | 32    | 2 => 5  | forecast   | In 5 min, when a start would serve, a peak of … is to be expected; serving: 2
+        00:06 | 32    | 2 => 6  | forecast   | In 5 min, when a start would serve, a peak of … is to be expected; serving: 2
               |       |         | steady     |
         00:08 -- short
-        00:08 | 48    | 5       | shortage   | 3 of 5 replicas asked for have no hardware yet; nothing more is asked for until they come.
+        00:08 | 48    | 6       | shortage   | 4 of 6 replicas asked for have no hardware yet; nothing more is asked for until they come.
         00:18 -- complete
-        00:18 | 48    | 5 => 7  | forecast   | In 5 min, when a start would serve, a peak of …; serving: 5
+        00:18 | 48    | 6 => 8  | forecast   | In 5 min, when a start would serve, a peak of …; serving: 6
               |       |         | steady     |
-        00:20 | 48    | 7       | steady     | there: 7
-        00:30
+        00:20 | 48    | 8       | steady     | there: 8
+        00:23
         """,
         story,
         short=short,
@@ -239,16 +238,20 @@ def test_traffic_that_grows_a_tenth_a_day_is_served_beyond_every_earlier_day(sto
     told = live(story, grown[:EIGHT], today, 1)
     tell(
         """
-        clock | comes      | decided | why      | in words
-        08:00 | 0.4 .. 0.6 | 1       | steady   | there: 1
-        08:31 | 0.4 .. 0.9 | 1 => 3  | forecast | In 5 min, when a start would serve, a peak of 1.… is to be expected; serving: 1
-              |            |         | forecast | a peak of 2.… replicas' worth is to be expected
-              |            |         | steady   | To be expected: a peak of …
-        08:42 | 0.6 .. 3.3 | 3 => 6  | forecast | In 5 min, when a start would serve, a peak of …
-              |            |         | steady   | To be expected: a peak of …
-        08:54 | 2.8 .. 7.6 | 6 => 10 | forecast | In 5 min, when a start would serve, a peak of …
-              |            |         | steady   | To be expected: a peak of …
-        09:18 | 6.5 .. 9.9 | 10      | steady   | To be expected: a peak of …; there: 10.
+        clock | comes      | decided | why          | in words
+        08:00 | 0.4 .. 0.6 | 1       | steady       | there: 1
+        08:31 | 0.4 .. 0.9 | 1 => 3  | forecast     | In 5 min, when a start would serve, a peak of 1.… is to be expected; serving: 1
+              |            |         | forecast     | a peak of 2.… replicas' worth is to be expected
+              |            |         | steady       | To be expected: a peak of …
+        08:42 | 0.6 .. 3.3 | 3 => 6  | forecast     | In 5 min, when a start would serve, a peak of …
+              |            |         | steady       | To be expected: a peak of …
+        08:54 | 2.8 .. 7.6 | 6 => 10 | forecast     | In 5 min, when a start would serve, a peak of …
+              |            |         | steady       | To be expected: a peak of …
+        09:18 | 6.5 .. 9.9 | 10      | steady       | To be expected: a peak of …; there: 10.
+        09:38 | 6.5 .. 9.9 | 10 -> 9 | traffic_down | No more than 9.0 replicas' worth of traffic is to be expected within 10 min
+              |            |         | steady       | To be expected: a peak of …; there: …
+        09:45 | 6.5 .. 9.9 | 9 -> 10 | forecast     | In 5 min, when a start would serve, a peak of 9.… is to be expected; serving: 9
+              |            |         | steady       | To be expected: a peak of …; there: …
         10:01
         """,
         told,

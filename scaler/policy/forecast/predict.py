@@ -13,7 +13,7 @@ REACH_DAYS = 8
 """No column looks back farther."""
 GROWTHS = (-3.0, 4.0)
 """The logarithm of the forecast growth is kept in here."""
-RECORD_GROWTH = 2.0
+RECORD_GROWTH = 1.5
 """No more is forecast than this times the week's highest step, or the level if that is more; less would miss the first big burst."""
 NETWORK_SHARE = 2 / 3
 """Weight of the network where there is an own fit; unseen endpoints do best with about this, and those it knows hardly notice."""

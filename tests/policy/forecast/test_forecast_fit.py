@@ -128,10 +128,10 @@ def test_nothing_below_zero_is_forecast_and_no_wild_growth() -> None:
     assert sunk == pytest.approx([30.5 * np.exp(-3.0) - 0.5] * 2)
 
 
-def test_the_ceiling_of_a_forecast_is_the_weeks_highest_and_a_tenth_or_the_level() -> None:
+def test_the_ceiling_of_a_forecast_is_the_weeks_highest_and_half_of_it_or_the_level() -> None:
     level = np.array([lg(4.0)])
-    assert forecasts(at(level, highest=5.0), made(2.0, None))[0, 0] == pytest.approx(5.5)
-    assert forecasts(at(level, highest=3.0), made(2.0, None))[0, 0] == pytest.approx(4.0)
+    assert forecasts(at(level, highest=5.0), made(2.0, None))[0, 0] == pytest.approx(7.5)
+    assert forecasts(at(level, highest=2.5), made(2.0, None))[0, 0] == pytest.approx(4.0)
     assert forecasts(at(level, highest=np.nan), made(2.0, None))[0, 0] == pytest.approx(4.0)
 
 
