@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -39,6 +40,18 @@ async def shown(client: httpx.AsyncClient, target: Target) -> dict[str, str]:
     return {page: (await client.get(f"http://{target.admin}{page}", headers=headers)).text for page in pages}
 
 
+async def settled(client: httpx.AsyncClient, target: Target) -> str:
+    """The metrics once it has ticked three times: some speak of the span between two ticks."""
+    deadline = time.monotonic() + 30
+    while True:
+        page = (await shown(client, target))["/metrics"]
+        ticks = re.search(r"^scaler_tick_duration_seconds_count (\S+)", page, re.MULTILINE)
+        if ticks and float(ticks[1]) >= 3:
+            return page
+        assert time.monotonic() < deadline, "it does not tick"
+        await asyncio.sleep(0.1)
+
+
 def series(page: str) -> set[str]:
     return {line.rpartition(" ")[0] for line in page.splitlines() if not line.startswith("#")}
 
@@ -62,7 +75,7 @@ async def test_a_daemon_at_debug_under_hostile_traffic_keeps_its_secrets(tmp_pat
         live_target(tmp_path, log=log_settings) as target,
         httpx.AsyncClient(trust_env=False, verify=False, timeout=30) as client,
     ):
-        before = series((await shown(client, target))["/metrics"])
+        before = series(await settled(client, target))
         await provoke(client, target)
         pages = await shown(client, target)
         assert leaks(pages) == set()
