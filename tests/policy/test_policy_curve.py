@@ -74,7 +74,9 @@ def test_a_line_that_falls_before_it_bends_counts_as_level() -> None:
     y = 4 - 0.5 * np.minimum(X, 5) + 2 * np.maximum(0, X - 5) + NOISE
     bend = bend_of(X, y, WEIGHT)
     assert bend is not None
-    (level, rise), _ = squares_of([np.ones_like(X), np.maximum(0, X - bend.at)], y)
+    (level, rise), left = squares_of([np.ones_like(X), np.maximum(0, X - bend.at)], y)
+    straight = squares_of([np.ones_like(X), X], y)[1]
+    assert bend.gain == pytest.approx((straight - left) / 2 / (left / (X.size - 4)))
     assert (bend.level, bend.slope, bend.bend) == pytest.approx((level, 0.0, rise))
     assert bend.before(3.0) == bend.level
 
@@ -84,6 +86,13 @@ def test_an_exact_bend_is_as_sure_as_can_be() -> None:
     assert bend is not None
     assert (bend.at, bend.level, bend.slope, bend.bend) == pytest.approx((3, 0, 0, 1), abs=1e-6)
     assert 1e6 < bend.gain < np.inf
+
+
+@pytest.mark.parametrize("at", X[1:-2].tolist())
+def test_it_may_bend_at_every_inner_point_but_the_last(at: float) -> None:
+    bend = bend_of(X, 1 + 0.1 * X + np.maximum(0, X - at), WEIGHT)
+    assert bend is not None
+    assert bend.at == at
 
 
 def test_what_bends_down_or_has_too_few_points_has_no_bend() -> None:

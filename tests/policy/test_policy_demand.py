@@ -1,13 +1,14 @@
 """Demand in replicas, from what a proxy sees."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.model import Sample
-from scaler.policy.demand import Demand, Load, estimate, observe
+from scaler.policy.demand import Demand, Load, Means, Prices, estimate, observe
 from scaler.settings import ReplicaSettings
 from tests.policy.day import deploy, office_day, play, world
 
@@ -156,3 +157,38 @@ def test_whatever_is_seen_demand_is_a_number(seen: list[tuple[int, int, float, f
         load = estimate(state, one, CAPACITY)
         assert 0 <= load.offered < 1e9
         assert 0 <= load.concurrency < 1e9
+
+
+def test_the_edge_of_an_overload_is_forgiven_its_rounding() -> None:
+    full = replace(sample(0, 20, concurrency=8.0), in_flight=20)
+    for fits in (full, replace(full, concurrency=8.0 * (1 + 1e-10)), replace(full, waiting=2)):
+        assert learn([fits], ready=1).level.answers == 20
+    for over in (replace(full, concurrency=8.001), replace(full, waiting=3)):
+        state = learn([over], ready=1)
+        assert (state.level.answers, state.mix.answers) == (0, 20)
+        assert state.settled_at == 10.0 + 60.0, "a minute, while nobody knows what a request takes"
+
+
+def test_after_an_overload_answers_count_again_once_it_has_settled() -> None:
+    known = Demand(level=Means(10.0, seconds=400.0))
+    over = learn([sample(0, 20, concurrency=99.0, seconds=40.0)], known, ready=1)
+    assert over.settled_at == 10.0 + 2 * 40.0, "twice what a request takes"
+    for end, counts in ((100.0, False), (110.0, True)):
+        late = replace(sample(0, 5), start=end - 10, end=end)
+        state = learn([late], replace(known, settled_at=105.0))
+        assert (state.level.answers > known.level.answers) is counts
+    just = replace(sample(0, 5), start=95.0, end=105.0)
+    assert learn([just], replace(known, settled_at=105.0)).level.answers > known.level.answers
+
+
+def test_a_tenth_of_the_answers_may_have_failed() -> None:
+    good = sample(0, 20)
+    assert learn([replace(good, completions={"2xx": 20, "5xx": 2})]).level.answers == 20
+    assert learn([replace(good, completions={"2xx": 20, "5xx": 3})]).level.answers == 0
+
+
+def test_deviations_fade_and_are_weighed_by_their_answers() -> None:
+    before = Prices(8.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+    assert before.plus(0.5, 10.0, 2.0, 3.0, 4.0) == Prices(14.0, 40.5, 61.0, 91.5, 82.0, 122.5)
+    state = learn([sample(0, 20, seconds=5.0), replace(sample(1, 20, seconds=8.0), start=10.0, end=86_410.0)])
+    assert state.prices.answers == pytest.approx(20 * 0.5 + 20), "half of them after a day"

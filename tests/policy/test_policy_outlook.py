@@ -24,9 +24,6 @@ def flat() -> Network:
     return Network(NAMES, (0.5, 0.99), nothing[:, 0], ones, ((nothing, np.array([0.0, 0.4, 0.0, 0.5], dtype=np.float32)),), nothing)
 
 
-FORESIGHT = Forecaster(flat)
-
-
 def steady(steps: int, **known: object) -> Outlook:
     """So many steps of two replicas' worth on record, the first of them begins at 0."""
     outlook = Outlook(Record(np.full(steps, 2.0), steps), known=steps)
@@ -35,7 +32,7 @@ def steady(steps: int, **known: object) -> Outlook:
 
 def look(before: Outlook, *loads: Load, lead: float = LEAD) -> Outlook:
     now = loads[-1].end if loads else 30.0 * before.record.end
-    return FORESIGHT.look(before, loads, now=now, lead_seconds=lead)
+    return Forecaster(flat).look(before, loads, now=now, lead_seconds=lead)
 
 
 def step_after(before: Outlook, offered: float = 2.0) -> Load:
