@@ -29,7 +29,7 @@ MUTANTS = "MUTATION_MUTANTS"
 """Environment: a file with one mutant a line, ``module.x_function__mutmut_number``."""
 PATIENCE_SECONDS = 2.0
 """CPU time of the tests that a mutant is played against, all together; the slowest are left out."""
-SLACK, SLACK_SECONDS = 4, 10
+SLACK, SLACK_SECONDS = 4, 5
 """A mutant with which tests take so many times their usual time and so many seconds more hangs."""
 LAST_CODE = 255
 """Exit codes are bytes."""
