@@ -109,6 +109,24 @@ def test_each_objection_stands_alone_and_says_what_is_wrong_in_figures(
     assert examine(action, SLEEPER, LIMITS, now) == Skipped(reason, detail, action)
 
 
+@pytest.mark.parametrize(
+    ("bounds", "timeout", "within"),
+    [
+        (Bounds(1, 4), 0, True),  # 0 = never
+        (Bounds(4, 4), 60, True),
+        (Bounds(1, 4), -1, False),
+        (Bounds(0, 4), 60, False),
+        (Bounds(1, 5), 60, False),
+        (Bounds(3, 2), 60, False),
+    ],
+)
+def test_bounds_and_timeouts_are_checked_to_the_last_replica_and_minute(bounds: Bounds, timeout: int, within: bool) -> None:  # noqa: FBT001 (a row)
+    action = Action(ActionKind.UPDATE, "endpoint-1", bounds, timeout)
+    objection = examine(action, ENDPOINT, LIMITS, QUIET)
+    assert (objection is None) is within
+    assert objection is None or objection.reason is SkipReason.OUT_OF_BOUNDS
+
+
 def test_a_stop_has_to_be_allowed_and_a_final_one_twice() -> None:
     final = replace(QUIET, stop_is_final="no stock")
     brave = SLEEPER.model_copy(update={"idle": IdleSettings(allow_stop=True, allow_irreversible_stop=True)})

@@ -32,7 +32,7 @@ PLACE = ROOT / "mutants"
 GOAL = 0.85
 """Of all mutants, so many are to be found by a test."""
 
-say = Console(highlight=False, markup=False, soft_wrap=True).print
+say = Console(highlight=False, markup=False, soft_wrap=True, width=120).print
 
 
 def main() -> int:
