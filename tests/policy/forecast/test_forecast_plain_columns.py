@@ -35,10 +35,11 @@ def log(replicas: float) -> float:
 
 
 def gappy() -> Floats:
-    """Eight days and a bit, with an outage and an hour of nobody watching."""
-    values = office(9, noise=0.3)[: 8 * DAY + 700]
+    """Eight days and a bit: restless, with an outage, an hour of nobody watching and two rushes."""
+    values = office(9, noise=0.8)[: 8 * DAY + 700]
     values[3000:3400] = np.nan
     values[-100:-95] = np.nan
+    values[100] = values[8 * DAY + 300 : 8 * DAY + 330] = 500.0
     return values
 
 
@@ -118,7 +119,10 @@ def expected(at: int) -> dict[str, float]:
     return told
 
 
-@pytest.mark.parametrize("at", [8 * DAY + 100, 8 * DAY + 690, 3 * DAY + 5, 7 * DAY - 30])
+AT = [2 * DAY + 1500, 3 * DAY + 5, 6 * DAY + 1111, 7 * DAY - 30, 8 * DAY + 100, *range(8 * DAY + 200, 8 * DAY + 690, 25)]
+
+
+@pytest.mark.parametrize("at", AT)
 def test_every_column_is_what_a_plain_scan_says(at: int) -> None:
     seen = features(VALUES, np.array([at]), LEAD)
     wanted = expected(at)
