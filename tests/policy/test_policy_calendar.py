@@ -61,11 +61,10 @@ def test_office_hours(story: Story) -> None:
         07:54 | 1     | 1 -> 3  | floor        | Schedule 'office' (begins in 6 min) asks for at least 3 replicas.
               |       |         | steady+floor | need 1 replica; there: 3. Schedule 'office' (begins in … asks for at least 3 replicas.
         08:00 | 1     | 3       | steady+floor | there: 3. Schedule 'office' (… more) asks for at least 3 replicas.
-        11:00 | 30    | 3 => 6  | forecast     | In 5 min, when a start would serve, a peak of 4.3 replicas' worth is
-              |       |         | traffic_up   | The traffic of the last minute and what waits keep 5.4 replicas busy
+        11:00 | 30    | 3 => 6  | forecast     | In 5 min, when a start would serve, a peak of 5.7 replicas' worth is
               |       |         | steady       | there:
-              |       |         | steady+floor |
-        11:05 | 1     | 6       | stabilizing  | 6 replicas needed at some moment of the last 180 s.
+        11:05 | 1     | 6       | steady       | there: 6
+              |       |         | stabilizing  | 6 replicas needed at some moment of the last 180 s.
               |       |         | stabilizing+floor | Schedule 'office' (6.9 h more) asks for at least 3 replicas.
         11:08 | 1     | 6 -> 3  | traffic_down+floor | 0.2 are there now: 3 replicas are enough. Schedule 'office' (6.9 h more)
               |       |         | stabilizing+floor |

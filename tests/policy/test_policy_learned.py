@@ -73,10 +73,10 @@ def test_a_deploy_that_halves_throughput() -> None:
         10:00 | 5 .. 45  | 3 => 7  | traffic_up                   | The traffic of the last minute and what waits keep 3.… replicas busy
               |          |         | traffic_up                   | replicas busy, more than was foreseen; serving: 3, starting:
               |          |         | steady                       |
-        10:03 | 10 .. 45 | 7       | consolidation_refused        | 6 replicas would not do: …% of answers miss the objective already
-              |          |         | consolidation_refused+deploy | as after a deploy: capacity is learned anew, from 7.6 requests in flight
+        10:03 | 10 .. 45 | 7       | steady                       | there: 7
               |          |         | consolidation_refused        | replicas would not do: …% of answers miss the objective already
-              |          |         | steady                       |
+              |          |         | consolidation_refused        | replicas would not do: the last 60 s saw
+              |          |         | consolidation_refused+deploy | as after a deploy: capacity is learned anew, from 7.… requests in flight
         10:27
         """,
         [Told(hours(one.decision.at - EPOCH), one.seen.sample.concurrency, one.decision) for one in day if one.seen.sample.end >= at - 60],
