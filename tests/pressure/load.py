@@ -86,6 +86,10 @@ async def serving(script: Script) -> AsyncIterator[Upstream]:
 
 # Upstreams
 
+GOOD_SECONDS = 0.05
+"""What a good answer takes, which is less than any model's first token does: against nothing at all, only the scheduling of
+this machine would be measured."""
+
 
 async def by_name(visit: Visit) -> None:
     """Answers as the model's name asks for: hang, reset, drip, or be good."""
@@ -101,6 +105,7 @@ async def by_name(visit: Visit) -> None:
             case "drip":
                 await drip(visit)
             case _:
+                await asyncio.sleep(GOOD_SECONDS)
                 await visit.send(answer())
 
 
@@ -120,6 +125,7 @@ def flood(bytes_per_second: int) -> Script:
             asked = await visit.request()
             visit.requests.clear()
             if asked.json["model"] != "acme/flood":
+                await asyncio.sleep(GOOD_SECONDS)
                 await visit.send(answer())
                 continue
             await visit.send(STREAM_HEAD)
