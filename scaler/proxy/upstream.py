@@ -9,9 +9,11 @@ import select
 import socket
 import ssl
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from time import monotonic
 from typing import Final, cast
 
+from scaler.proxy import tls
 from scaler.proxy.bodies import Body, Unsized, body_of
 from scaler.proxy.heads import ResponseHead
 from scaler.proxy.http1 import STATUS_LINE, HeadReader
@@ -44,6 +46,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._max_head_bytes = max_head_bytes
         self._heads = HeadReader(STATUS_LINE, max_head_bytes)
         self.transport: asyncio.Transport
+        self.write: Callable[[bytes | bytearray], None]
+        """Takes bytes of a request."""
         self._readable = select.poll()
         self._receiver: Receiver | None = None
         self._body: Body | None = None  # known once the final head is
@@ -56,6 +60,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
         self.transport = cast("asyncio.Transport", transport)
+        self.write = self.transport.write
         connection: socket.socket = transport.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._readable.register(connection.fileno(), select.POLLIN)
@@ -109,9 +114,10 @@ class UpstreamConnection(asyncio.Protocol):
         if self.transport.is_closing():
             self._ended(clean=False)
         elif len(body) <= JOINED_BYTES:
-            self.transport.write(head + body)
+            self.write(head + body)
         else:
-            self.transport.writelines((head, body))
+            self.write(head)
+            self.write(body)
 
     def abort(self) -> None:
         """Cut the connection; the receiver hears nothing more."""
@@ -184,13 +190,11 @@ class Pool:
 
     async def connect(self) -> UpstreamConnection:
         """A new connection, verified where it is TLS. Raises OSError (ssl.SSLError is one)."""
-        _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: UpstreamConnection(self, self._max_head_bytes),
-            self._origin.host,
-            self._origin.port,
-            ssl=self._ssl,
-            server_hostname=self._origin.host if self._ssl else None,
-        )
+        connection, origin = UpstreamConnection(self, self._max_head_bytes), self._origin
+        if self._ssl is None:
+            await asyncio.get_running_loop().create_connection(lambda: connection, origin.host, origin.port)
+        else:
+            connection.write = await tls.connect(connection, self._ssl, origin.host, origin.port)
         return connection
 
     def put(self, connection: UpstreamConnection) -> None:

@@ -43,7 +43,7 @@ async def build() -> AsyncIterator[Build]:
             server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0, ssl=server_tls, limit=1 << 20)
             stack.callback(server.close)
             upstream.port = server.sockets[0].getsockname()[1]
-            upstream.scheme = "https" if server_tls else "http"
+            upstream.scheme = "https" if server_tls or client_tls else "http"
             meter = Meter(monotonic)
             options = ProxySettings.model_validate({"listen": "127.0.0.1:0", **settings})
             proxy = Proxy(options, upstream.url, SecretStr("sk-ours"), meter, client_tls)

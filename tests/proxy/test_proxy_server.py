@@ -2,11 +2,7 @@
 
 import asyncio
 import contextlib
-import ipaddress
-import ssl
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -17,7 +13,7 @@ from scaler.proxy.routes import Route, RouteTable
 from scaler.proxy.server import LIMITS, Proxy
 from scaler.settings import ProxySettings
 from tests.proxy.house import Build, House
-from tests.proxy.wire import ANSWER, STREAM_HEAD, BrokenOffError, Script, Visit, answer, chunk, request, until
+from tests.proxy.wire import ANSWER, BrokenOffError, paced, request, until
 
 
 async def test_it_says_where_it_listens_and_counts_what_it_serves(house: House) -> None:
@@ -74,17 +70,6 @@ def test_a_key_that_cannot_stand_in_a_head_is_refused_and_not_shown(key: str) ->
 
 
 # Draining
-
-
-def paced(go_on: asyncio.Event) -> Script:
-    async def script(visit: Visit) -> None:
-        while True:
-            await visit.request()
-            await visit.send(STREAM_HEAD, chunk(b"data: 1\n\n"))
-            await go_on.wait()
-            await visit.send(chunk(b"data: 2\n\n"), b"0\r\n\r\n")
-
-    return script
 
 
 async def test_a_drain_lets_streams_finish_and_takes_nothing_new(build: Build) -> None:
@@ -148,112 +133,6 @@ async def test_an_end_cuts_both_sides(build: Build) -> None:
     with pytest.raises((BrokenOffError, EOFError, ConnectionError)):
         await client.answer()
     await until(lambda: house.upstream.visits[0].reader.at_eof() or house.upstream.visits[0].reader.exception())
-
-
-# TLS
-
-
-def certificate(folder: Path, *names: str) -> tuple[Path, Path]:
-    """A self-signed certificate for these names, and its key."""
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    kinds = ["IP" if is_address(name) else "DNS" for name in names]
-    subject = ",".join(f"{kind}:{name}" for kind, name in zip(kinds, names, strict=True))
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"),
-            *("-subj", "/CN=throw-away", "-addext", f"subjectAltName={subject}", "-keyout", str(key), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return certificate, key
-
-
-def is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def server_side(files: tuple[Path, Path]) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*files)
-    return context
-
-
-async def test_an_upstream_behind_tls_that_can_be_verified(build: Build, tmp_path: Path) -> None:
-    files = certificate(tmp_path, "127.0.0.1")
-    go_on = asyncio.Event()
-    house = await build(paced(go_on), server_tls=server_side(files), client_tls=ssl.create_default_context(cafile=files[0]))
-    go_on.set()
-    client = await house.client()
-    for _ in range(3):
-        assert (await client.ask(request())).body == b"data: 1\n\ndata: 2\n\n"
-    assert len(house.upstream.visits) == 1
-    go_on.clear()
-    await client.send(request())
-    await client.reader.readuntil(b"data: 1\n\n\r\n")
-    client.abort()
-    await until(lambda: house.upstream.visits[0].reader.at_eof() or house.upstream.visits[0].reader.exception(), 0.1)
-
-
-async def test_a_large_answer_and_a_break_behind_tls(build: Build, tmp_path: Path) -> None:
-    files = certificate(tmp_path, "127.0.0.1")
-    large = bytes(range(256)) * 40_000
-
-    async def script(visit: Visit) -> None:
-        await visit.request()
-        await visit.send(answer(large))
-        await visit.request()
-        await visit.send(answer(large)[:-1])
-        visit.writer.close()
-
-    house = await build(script, server_tls=server_side(files), client_tls=ssl.create_default_context(cafile=files[0]))
-    client = await house.client()
-    assert (await client.ask(request(b'{"model":"chat","x":"%b"}' % (b"y" * 3_000_000)))).body == large
-    with pytest.raises(BrokenOffError):
-        await client.ask(request())
-
-
-@pytest.mark.parametrize("trusted", [False, True])
-async def test_an_upstream_that_cannot_be_verified_gets_nothing(build: Build, tmp_path: Path, trusted: bool) -> None:  # noqa: FBT001 (a parameter)
-    files = certificate(tmp_path, "elsewhere.example" if trusted else "127.0.0.1")
-    context = ssl.create_default_context(cafile=files[0]) if trusted else None
-    house = await build(server_tls=server_side(files), client_tls=context)
-    got = await (await house.client()).ask(request())
-    assert (got.status, got.code) == (502, "upstream_unreachable")
-    assert house.upstream.requests == []
-    assert house.reading.completions["failed"] == 1
-
-
-def expired(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that ended yesterday, and its key."""
-    key, wish, names, certificate = (folder / name for name in ("key.pem", "wish.csr", "names.cnf", "certificate.pem"))
-    names.write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=critical,CA:TRUE\n")
-    make_key = ("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=x")
-    subprocess.run([*make_key, "-keyout", str(key), "-out", str(wish)], check=True, capture_output=True)
-    sign = ("openssl", "x509", "-req", "-in", str(wish), "-signkey", str(key), "-days", "-1", "-extfile", str(names))
-    subprocess.run([*sign, "-out", str(certificate)], check=True, capture_output=True)
-    return certificate, key
-
-
-async def test_an_upstream_whose_certificate_is_over_gets_nothing(build: Build, tmp_path: Path) -> None:
-    files = expired(tmp_path)
-    house = await build(server_tls=server_side(files), client_tls=ssl.create_default_context(cafile=files[0]))
-    got = await (await house.client()).ask(request())
-    assert (got.status, got.code) == (502, "upstream_unreachable")
-    assert (house.upstream.requests, house.reading.failures["unreachable"]) == ([], 1)
-
-
-async def test_a_verified_upstream_is_the_default(build: Build) -> None:
-    proxy = Proxy(ProxySettings(listen="127.0.0.1:0"), "https://127.0.0.1:1/v1", SecretStr("x"), Meter(time.monotonic))
-    context = proxy._context.pool._ssl
-    assert context is not None
-    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
-    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
-    proxy.close()
 
 
 async def test_small_packets_are_not_held_back(house: House) -> None:

@@ -159,6 +159,19 @@ async def well_behaved(visit: Visit) -> None:
         await visit.send(answer())
 
 
+def paced(go_on: asyncio.Event) -> Script:
+    """Streams two events; the second when it may."""
+
+    async def script(visit: Visit) -> None:
+        while True:
+            await visit.request()
+            await visit.send(STREAM_HEAD, chunk(b"data: 1\n\n"))
+            await go_on.wait()
+            await visit.send(chunk(b"data: 2\n\n"), b"0\r\n\r\n")
+
+    return script
+
+
 @dataclass
 class Upstream:
     """A server on loopback that treats each connection as the script says."""
