@@ -4,9 +4,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 UV ?= $(VENV)/bin/uv
+NATIVE ?= .venv-native
 
 BIN := $(VENV)/bin
-NATIVE := .venv-native
+# The build of the image's Python was guided by a profile, and Debian's was; one made by hand mostly was not and takes a tenth more time.
+PROFILED := $(shell /usr/bin/python3 -c 'import sys; sys.version_info < (3, 11) or print(sys.executable)' 2>/dev/null || true)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install -qq --require-hashes
 COMPILE := $(UV) pip compile --quiet $(UV_FLAGS) --universal --python-version 3.11 \
@@ -14,7 +16,7 @@ COMPILE := $(UV) pip compile --quiet $(UV_FLAGS) --universal --python-version 3.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-native lint mutation native bench bench-proxy soak compat-table corpus-table waking-page lock clean
+.PHONY: help demo test test-native lint mutation native bench bench-native bench-proxy soak compat-table corpus-table waking-page lock clean
 
 help:
 	@echo "make demo   see it work against a platform in a box; no account, no cost"
@@ -55,13 +57,17 @@ mutation:
 	@$(MAKE) --no-print-directory VENV=.venv-mutation .venv-mutation/.mutation
 	.venv-mutation/bin/python -m tests.mutation.run $(MUTATION_FLAGS)
 
-bench: $(VENV)/.dev $(NATIVE)/.installed
+bench: $(VENV)/.dev bench-native
 	$(BIN)/python -m tests.bench.proxy.run --only nginx scaler
 	$(BIN)/python tests/bench/bench_backtest.py
 
 native: $(NATIVE)/.installed
 
-bench-proxy: $(VENV)/.dev $(NATIVE)/.installed
+# scaler as the image has it, beside its peers.
+bench-native:
+	@$(MAKE) --no-print-directory native NATIVE=.venv-peers/scaler $(if $(PROFILED),PYTHON=$(PROFILED))
+
+bench-proxy: $(VENV)/.dev bench-native
 	tests/bench/proxy/setup.sh $(PYTHON)
 	$(BIN)/python -m tests.bench.proxy.run
 
@@ -115,8 +121,8 @@ $(VENV)/.mutation: requirements/mutation.txt $(VENV)/.dev
 
 # From a copy, because the compiler leaves its products beside the sources, where they would be taken for these ever after.
 $(NATIVE)/.installed: requirements/native.txt pyproject.toml $(shell find scaler -name '*.py') | $(BIN)/python
-	@$(BIN)/python -c 'import os, shutil, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h"); os.stat(shutil.which("cc"))' 2>/dev/null \
-		|| tests/setup.sh gcc libc6-dev python3-dev
+	@$(PYTHON) -c 'import ensurepip, os, shutil, sysconfig as s; os.stat(s.get_path("include") + "/Python.h"); os.stat(shutil.which("cc"))' 2>/dev/null \
+		|| tests/setup.sh gcc libc6-dev python3-dev python3-venv
 	@echo "Compiling the request path, with $$(grep -c == $<) locked packages ($<), into $(NATIVE)"
 	@rm -rf $(NATIVE) && $(PYTHON) -m venv $(NATIVE)
 	@$(NATIVE)/bin/python -m pip --disable-pip-version-check install -qq --require-hashes -r $<

@@ -20,7 +20,7 @@ from typing import cast
 START_SECONDS = 150.0
 ROOT = Path(__file__).parents[3]
 PEERS = ROOT / ".venv-peers"
-NATIVE = ROOT / ".venv-native"
+COMPILED = PEERS / "scaler" / "bin" / "python"
 OURS = Path(__file__).with_name("ours.py")
 MODEL = "acme/llama-abc123"
 SBIN = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
@@ -277,7 +277,7 @@ def scaler(site: Site, *, tls: bool = False, workers: int = 1, compiled: bool = 
     """Routing by model, authorization and full metering on, as always. ``compiled``: as in the image; otherwise as it is written."""
     name = "scaler" if compiled else "scaler, not compiled"
     url = f"{'https' if tls else 'http'}://127.0.0.1:{site.upstream(tls=tls)}/v1"
-    python = NATIVE / "bin" / "python" if compiled else Path(sys.executable)
+    python = COMPILED if compiled else Path(sys.executable)
     if not python.exists():
         raise LookupError("it is not compiled")
     with process(str(python), "-P", str(OURS), url, str(site.certificate), str(workers)) as child:

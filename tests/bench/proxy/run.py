@@ -177,8 +177,16 @@ def site() -> Iterator[tuple[Site, Server]]:
 def machine() -> str:
     """What the figures belong to."""
     models = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    python = f"Python {platform.python_version()} of {sys.base_prefix}"
-    return f"{datetime.now(UTC):%Y-%m-%d}, {len(models)} x {models[0] if models else platform.machine()}, {python}"
+    processor = f"{len(models)} x {models[0] if models else platform.machine()}"
+    return f"{datetime.now(UTC):%Y-%m-%d}, {processor}; {python_of(peers.COMPILED)}; not compiled: {python_of(Path(sys.executable))}"
+
+
+def python_of(program: Path) -> str:
+    """Which build it is."""
+    if not program.exists():
+        return "none"
+    asks = "import platform, sys; print('Python', platform.python_version(), 'of', sys.base_prefix)"
+    return subprocess.check_output((str(program), "-c", asks), text=True).strip()
 
 
 def main(count: int, only: list[str]) -> None:
