@@ -247,27 +247,36 @@ def _envoy_config(port: int, site: Site, *, tls: bool, telemetry: bool) -> objec
 
 
 @contextmanager
-def vllm_router(site: Site) -> Iterator[Server]:
+def vllm_router(site: Site, *, tls: bool = False) -> Iterator[Server]:
     """One worker behind it."""
     port = free_port()
     where = ("--host", "127.0.0.1", "--port", str(port), "--prometheus-port", str(free_port()))
-    options = ("--worker-urls", f"http://127.0.0.1:{site.http}", "--policy", "round_robin", "--log-level", "error")
-    with process(peer("vllm", "vllm-router"), *where, *options, log=site.folder / "vllm.log") as child:
+    options = (
+        "--worker-urls",
+        f"{'https' if tls else 'http'}://127.0.0.1:{site.upstream(tls=tls)}",
+        "--policy",
+        "round_robin",
+        "--log-level",
+        "error",
+    )
+    env = os.environ | {"SSL_CERT_FILE": str(site.certificate)}
+    with process(peer("vllm", "vllm-router"), *where, *options, env=env, log=site.folder / f"vllm{tls:d}.log") as child:
         wait_until_serving(port, child)
         yield Server("vllm-router", port, child.pid)
 
 
 @contextmanager
-def litellm(site: Site) -> Iterator[Server]:
+def litellm(site: Site, *, tls: bool = False) -> Iterator[Server]:
     """One worker, no database, no callbacks. It cannot keep up with the streams of the others."""
     port = free_port()
-    config = site.folder / "litellm.yaml"
-    to = {"model": f"openai/{MODEL}", "api_base": f"http://127.0.0.1:{site.http}/v1", "api_key": "sk-upstream"}
+    config = site.folder / f"litellm{tls:d}.yaml"
+    base = f"{'https' if tls else 'http'}://127.0.0.1:{site.upstream(tls=tls)}/v1"
+    to = {"model": f"openai/{MODEL}", "api_base": base, "api_key": "sk-upstream"}
     config.write_text(json.dumps({"model_list": [{"model_name": MODEL, "litellm_params": to}]}))
     quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "NO_DOCS": "True"}
-    env = os.environ | quiet | {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}
+    env = os.environ | quiet | {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true", "SSL_CERT_FILE": str(site.certificate)}
     where = ("--host", "127.0.0.1", "--port", str(port), "--config", str(config))
-    with process(peer("litellm", "litellm"), *where, env=env, log=site.folder / "litellm.log") as child:
+    with process(peer("litellm", "litellm"), *where, env=env, log=site.folder / f"litellm{tls:d}.log") as child:
         wait_until_serving(port, child)
         yield Server("LiteLLM", port, child.pid, streams=8)
 

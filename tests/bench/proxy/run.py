@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -26,25 +27,21 @@ from rich.table import Table
 from tests.bench.proxy import peers
 from tests.bench.proxy.peers import Server, Site
 
-Start = Callable[[Site], AbstractContextManager[Server]]
+Start = Callable[..., AbstractContextManager[Server]]
+"""Takes a `Site`."""
 SERVERS: dict[str, Start] = {
     "nginx": peers.nginx,
     "HAProxy": peers.haproxy,
     "Envoy": peers.envoy,
-    "Envoy, equal telemetry": lambda site: peers.envoy(site, telemetry=True),
+    "Envoy, equal telemetry": partial(peers.envoy, telemetry=True),
     "vllm-router": peers.vllm_router,
     "LiteLLM": peers.litellm,
-    "scaler, not compiled": lambda site: peers.scaler(site, compiled=False),
+    "scaler, not compiled": partial(peers.scaler, compiled=False),
     "scaler": peers.scaler,
 }
-TLS_SERVERS: dict[str, Start] = {
-    "nginx": lambda site: peers.nginx(site, tls=True),
-    "HAProxy": lambda site: peers.haproxy(site, tls=True),
-    "Envoy": lambda site: peers.envoy(site, tls=True),
-    "scaler, not compiled": lambda site: peers.scaler(site, tls=True, compiled=False),
-    "scaler": lambda site: peers.scaler(site, tls=True),
-}
-WORKERS: dict[str, Start] = {"scaler": peers.scaler, "scaler, 2 workers": lambda site: peers.scaler(site, workers=2)}
+"""All of them take ``tls``, too."""
+WORKERS: dict[str, Start] = {"scaler": peers.scaler, "scaler, 2 workers": partial(peers.scaler, workers=2)}
+CONNECTIONS = (1, 32, 128)
 HELD_STREAMS = 200
 OURS = "scaler"
 
@@ -76,7 +73,7 @@ def drive(server: Server, load: str, count: int) -> Load:
 def measure(server: Server) -> Figures:
     """All loads of one round."""
     figures: Figures = {}
-    for connections in (1, 32, 128):
+    for connections in CONNECTIONS:
         load = drive(server, "requests", connections)
         figures[f"CPU-s / 1k, c = {connections}"] = 1000 * load.cpu_seconds / load.count
         if connections == 1:
@@ -92,8 +89,11 @@ def measure(server: Server) -> Figures:
 
 def measure_tls(server: Server) -> Figures:
     """The loads that upstream TLS makes dearer."""
-    load, paced = drive(server, "requests", 32), drive(server, "paced", server.streams)
-    return {"CPU-s / 1k, c = 32": 1000 * load.cpu_seconds / load.count, "µs / paced chunk": 1e6 * paced.cpu_seconds / paced.count}
+    figures = {
+        f"CPU-s / 1k, c = {c}": 1000 * load.cpu_seconds / load.count for c in CONNECTIONS for load in (drive(server, "requests", c),)
+    }
+    paced = drive(server, "paced", server.streams)
+    return figures | {"µs / paced chunk": 1e6 * paced.cpu_seconds / paced.count}
 
 
 def measure_workers(server: Server) -> Figures:
@@ -192,8 +192,8 @@ def python_of(program: Path) -> str:
 def main(count: int, only: list[str]) -> None:
     """Measure and report."""
     console = Console(width=200 if not sys.stdout.isatty() else None)
-    chosen = {name: start for name, start in SERVERS.items() if not only or name in only}
-    tls = {name: start for name, start in TLS_SERVERS.items() if not only or name in only}
+    chosen: dict[str, Start] = {name: start for name, start in SERVERS.items() if not only or name in only}
+    tls: dict[str, Start] = {name: partial(start, tls=True) for name, start in chosen.items()}
     with site() as (here, stub):
         with ExitStack() as stack:
             servers = begin(stack, chosen, here, console)
@@ -210,12 +210,12 @@ def main(count: int, only: list[str]) -> None:
         with ExitStack() as stack:
             spread = rounds(begin(stack, WORKERS, here, console), count, measure_workers, console)
     console.print(f"{machine()}; medians of {count} rounds")
-    cost = [*(f"CPU-s / 1k, c = {c}" for c in (1, 32, 128)), "µs / paced chunk", "µs / chunk in bursts", "MB at rest", "KiB / stream"]
+    cost = [*(f"CPU-s / 1k, c = {c}" for c in CONNECTIONS), "µs / paced chunk", "µs / chunk in bursts", "MB at rest", "KiB / stream"]
     digits = {column: 4 for column in cost if "CPU" in column} | {"requests/s, c = 32": 0, "requests/s, c = 128": 0}
     console.print(table("What it costs", found, cost, digits))
     speed = ["added p50 ms", "added p99 ms", "added TTFT p50 ms", "requests/s, c = 32", "requests/s, c = 128"]
     console.print(table("What it adds (c = 1), and how much passes", found, speed, digits))
-    console.print(table("With upstream TLS", over_tls, ["CPU-s / 1k, c = 32", "µs / paced chunk"], digits))
+    console.print(table("With upstream TLS", over_tls, cost[:4], digits))
     console.print(table("Workers, on cores that both ends share", spread, ["1,000 chunks/s", "cores"], digits))
 
 
