@@ -19,11 +19,14 @@ async def connect(protocol: asyncio.Protocol, context: ssl.SSLContext, host: str
     Returns what encrypts and sends; the transport that ``protocol`` is given is for everything else. Raises OSError (ssl.SSLError is one).
     """
     layer = TlsLayer(protocol, context, host)
-    transport, _ = await asyncio.get_running_loop().create_connection(lambda: layer, host, port)
+    transport: asyncio.Transport | None = None
     try:
+        transport, _ = await asyncio.get_running_loop().create_connection(lambda: layer, host, port)
         await layer.verified
     except BaseException:
-        transport.abort()
+        layer.verified.cancel()  # nobody waits for it any more
+        if transport is not None:
+            transport.abort()
         raise
     return layer.write
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import os
 import ssl
@@ -208,8 +209,9 @@ async def echo(files: tuple[Path, Path], way_back: Callable[[bytes], Iterable[by
     relays: list[asyncio.Task[None]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while (data := await reader.read(100_000)) and b"!" not in data:
-            writer.write(data)
+        with contextlib.suppress(ConnectionError):
+            while (data := await reader.read(100_000)) and b"!" not in data:
+                writer.write(data)
         writer.close()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -251,6 +253,31 @@ async def test_records_may_come_in_any_pieces(tmp_path: Path, drop: int) -> None
         await heard.lost
         assert heard.ended
         assert heard.transport.is_closing()
+
+
+async def test_a_connection_that_is_given_up_at_any_moment_leaves_nothing_behind(tmp_path: Path) -> None:
+    files = certificate(tmp_path, "127.0.0.1")
+    context = ssl.create_default_context(cafile=files[0])
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+    given_up = 0
+    async with echo(files, lambda data: [data]) as port:
+        for turns in range(60):
+            heard = Heard()
+            connecting = asyncio.create_task(tls.connect(heard, context, "127.0.0.1", port))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            connecting.cancel()
+            await asyncio.wait([connecting])
+            if connecting.cancelled():
+                given_up += 1
+            else:
+                heard.transport.abort()
+                await heard.lost
+            del connecting, heard
+    gc.collect()
+    assert given_up > 3
+    assert faults == []
 
 
 async def test_a_record_that_was_meddled_with_ends_the_connection(tmp_path: Path) -> None:
