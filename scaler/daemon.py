@@ -9,12 +9,13 @@ import asyncio
 import gc
 import math
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
 import structlog
+from prometheus_client.registry import Collector
 
 from scaler.actuator import Actuator, open_actuator, pause_state
 from scaler.actuator.declare import open_declarer
@@ -95,10 +96,7 @@ class Daemon:
         self._meter: Meter | Workers
         self._proxy, self._meter = self._open_request_path()
         self._metrics = ControlMetrics(settings.endpoints)
-        self._metrics.registry.register(MeterCollector(self._meter, self._proxy))
-        self._metrics.registry.register(GateCollector(lambda: self._proxy.gates, clock.monotonic))
         self._shadows = Shadows()
-        self._metrics.registry.register(self._shadows)
         self._reporter = Reporter(self._metrics, self._shadows)
         self._reporter.set_endpoints(settings.endpoints)
         self._settled = self._declarer.settled(settings)
@@ -109,12 +107,20 @@ class Daemon:
         self._scheduler = Scheduler(
             self._tick, tick_seconds=settings.schedule.tick_seconds, overdue_ticks=settings.schedule.overdue_ticks, clock=clock
         )
-        self._metrics.registry.register(TickCollector(lambda: self._scheduler.events))
-        self._metrics.registry.register(DeclaredCollector(lambda: self._declarer.findings))
-        self._metrics.registry.register(WindowCollector(self._planned))
-        self._metrics.registry.register(self._budget)
+        for collector in self._collectors():
+            self._metrics.registry.register(collector)
         self._stopping = asyncio.Event()
         self._restarting: asyncio.Task[None] | None = None
+
+    def _collectors(self) -> Iterator[Collector]:
+        """What is looked up when somebody asks for the metrics."""
+        yield MeterCollector(self._meter, self._proxy)
+        yield GateCollector(lambda: self._proxy.gates, self._clock.monotonic)
+        yield TickCollector(lambda: self._scheduler.events)
+        yield DeclaredCollector(lambda: self._declarer.findings)
+        yield WindowCollector(self._planned)
+        yield self._budget
+        yield self._shadows
 
     def _open_request_path(self) -> tuple[Proxy, Meter] | tuple[Workers, Workers]:
         """In this process, or in workers of its own, which count for themselves."""

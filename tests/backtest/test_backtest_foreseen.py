@@ -4,13 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scaler.backtest.demand import demand_series
-from scaler.backtest.fluid import Rules, run
+from scaler.backtest.demand import Demand, demand_series
+from scaler.backtest.fluid import Rules, Seen, run
+from scaler.backtest.foreseen import foresee, record_of
 from scaler.backtest.oracle import oracle
-from scaler.backtest.planned import Planned, foresee, record_of
 from scaler.policy.forecast import Record, forecast, refit
 from scaler.policy.forecast.record import DAY
-from scaler.policy.plan import tuning
+from scaler.policy.forecast.record import STEP_SECONDS as RECORD_STEP
+from scaler.policy.plan import Standing, plan, tuning
 from scaler.pooled import shipped
 from scaler.world.workload import read_trace
 from tests.policy.forecast.weeks import office
@@ -23,6 +24,21 @@ FIVE = {
     "m-mid-55": "servegen_client_m-mid-55_30s",
     "m-large-148": "servegen_client_m-large-148_30s",
 }
+
+
+class Planned:
+    """Forecast and plan alone, every 30 s, without what else a decision looks at: quick, and what most of the score comes from."""
+
+    def __init__(self, demand: Demand, rules: Rules) -> None:
+        self._rules = rules
+        self._tuning = tuning(rules.cold_start_seconds)
+        self._forecasts = list(foresee(record_of(demand), rules.cold_start_seconds, shipped(), self._tuning))
+
+    def __call__(self, seen: Seen) -> int:
+        if seen.now % RECORD_STEP:
+            return seen.ready + seen.starting
+        standing = Standing(seen.concurrency, seen.ready, seen.starting, self._rules.min_replicas, self._rules.max_replicas)
+        return plan(self._forecasts[round(seen.now / RECORD_STEP)], standing, self._tuning).wanted
 
 
 def test_the_batch_forecasts_what_the_daemon_would() -> None:
@@ -43,7 +59,7 @@ def test_the_batch_forecasts_what_the_daemon_would() -> None:
 def test_office_hours_cost_little_more_than_for_a_clairvoyant(cold_start: float, most: float) -> None:
     demand = np.repeat(office(9, seed=4), 3)
     rules = Rules(cold_start)
-    score = run(demand, Planned(demand, rules, shipped()), rules)
+    score = run(demand, Planned(demand, rules), rules)
     assert score.attainment >= 0.99
     assert score.actions <= 2 * 100
     assert score.cost_replica_minutes <= most * oracle(demand, rules).cost_replica_minutes
@@ -52,7 +68,7 @@ def test_office_hours_cost_little_more_than_for_a_clairvoyant(cold_start: float,
 def test_a_steady_load_is_left_alone() -> None:
     demand = np.full(2 * 8640, 1.4)
     rules = Rules(180.0, warm_up_seconds=3600.0)
-    score = run(demand, Planned(demand, rules, shipped()), rules)
+    score = run(demand, Planned(demand, rules), rules)
     assert (score.attainment, score.actions) == (1.0, 0)
 
 
@@ -60,7 +76,7 @@ def test_noise_of_a_fifth_around_a_target_changes_little() -> None:
     dice, rules = np.random.default_rng(0), Rules(180.0, warm_up_seconds=3600.0)
     for mean in (1.7, 2.4):
         demand = mean * np.repeat(dice.uniform(0.8, 1.2, 1440), 6)  # a day, minute by minute
-        score = run(demand, Planned(demand, rules, shipped()), rules)
+        score = run(demand, Planned(demand, rules), rules)
         assert score.attainment >= 0.999
         assert score.actions <= 2 * 24
 
@@ -73,7 +89,7 @@ def test_the_bars_on_the_open_traces(cold_start: float, ratio: float) -> None:
     ratios, attained = [], []
     for name in FIVE.values():
         demand = demand_series(read_trace(TRACES / f"{name}.csv.gz"))
-        score = run(demand, Planned(demand, rules, shipped()), rules)
+        score = run(demand, Planned(demand, rules), rules)
         ratios.append(score.cost_replica_minutes / oracle(demand, rules).cost_replica_minutes)
         attained.append(score.attainment)
     assert float(np.exp(np.log(ratios).mean())) <= ratio
