@@ -42,10 +42,11 @@ test: lint
 	$(MAKE) test-native
 	$(BIN)/python -m pytest -m alone
 
-# The compiled modules come first on the path, and nothing puts this folder before them, for no process that the tests start.
+# The compiled modules come first on the path, and nothing puts this folder before them, for no process that is started from here.
+COMPILED = PYTHONSAFEPATH=1 PYTHONPATH=$$($(NATIVE)/bin/python -Pc 'import scaler; print(*(f.rpartition("/")[0] for f in scaler.__path__))'):. COMPILED=true
+
 test-native: $(VENV)/.dev $(NATIVE)/.installed
-	PYTHONSAFEPATH=1 PYTHONPATH=$$($(NATIVE)/bin/python -Pc 'import scaler; print(*(f.rpartition("/")[0] for f in scaler.__path__))'):. COMPILED=true \
-		$(BIN)/python -m pytest --override-ini pythonpath= -m "not interpreted" --numprocesses auto --dist loadfile tests/proxy tests/workers
+	$(COMPILED) $(BIN)/python -m pytest --override-ini pythonpath= -m "not interpreted" --numprocesses auto --dist loadfile tests/proxy tests/workers
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -71,8 +72,8 @@ bench-proxy: $(VENV)/.dev bench-native
 	tests/bench/proxy/setup.sh $(PYTHON)
 	$(BIN)/python -m tests.bench.proxy.run
 
-soak: $(VENV)/.dev
-	$(BIN)/python -m tests.pressure.soak $(SOAK_FLAGS)
+soak: $(VENV)/.dev $(NATIVE)/.installed
+	$(COMPILED) $(BIN)/python -m tests.pressure.soak $(SOAK_FLAGS)
 
 compat-table: $(VENV)/.dev
 	COMPAT_TABLE=write $(BIN)/python -m pytest tests/compat/test_compat_together_commands.py tests/compat/test_compat_together_3_1_1.py
