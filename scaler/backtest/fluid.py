@@ -149,9 +149,10 @@ class Lane:
     backlog:         work in the queue, in replica-seconds
     """
 
-    def __init__(self, rules: Rules) -> None:
-        """The minimum is ready, nothing waits."""
+    def __init__(self, rules: Rules, *, may_sleep: bool = False) -> None:
+        """The minimum is ready, nothing waits. ``may_sleep``: nothing may run, too, and then nobody is served."""
         self._rules = rules
+        self._least = 0 if may_sleep else rules.min_replicas
         self._cold_start = rules.cold_steps * STEP_SECONDS
         self._due: deque[float] = deque()  # when starting replicas become ready, oldest first
         self.ready = rules.min_replicas
@@ -170,7 +171,7 @@ class Lane:
 
     def order(self, wanted: int, now: float) -> int:
         """Start or stop, the newest first, until ``wanted`` are there; the count that the bounds allow of it."""
-        target = min(max(wanted, self._rules.min_replicas), self._rules.max_replicas)
+        target = min(max(wanted, self._least), self._rules.max_replicas)
         while self._due and self.ready + len(self._due) > target:
             self._due.pop()
         self.ready = min(self.ready, target)

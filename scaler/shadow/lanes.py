@@ -2,8 +2,9 @@
 
 Each is a lane of the fluid model (`scaler.backtest.fluid`): the demand that the meter saw flows through the fleet that the baseline wants,
 with the endpoint's bounds, its cold start and its price. Two lanes are ours: ``actual`` follows the fleet as it is, ``scaler`` the fleet as
-decided; they part where nothing is sent, as in a dry run. All lanes are judged by the same model, so their dollars and their share of work
-on time compare with one another; neither is the provider's bill nor the clients' experience.
+decided; they part where nothing is sent, as in a dry run. Only these two may sleep: then they cost nothing and serve nobody. All lanes are
+judged by the same model, so their dollars and their share of work on time compare with one another; neither is the provider's bill nor
+the clients' experience.
 """
 
 from collections.abc import Iterable, Mapping
@@ -64,7 +65,7 @@ class Shadow:
         """All begin with the minimum ready. Raises `KeyError` for a baseline that does not exist."""
         self._policies: dict[str, Policy | None] = {ACTUAL: None, SCALER: None}
         self._policies |= {name: foreign(name, rules, rules.max_replicas) for name in others}
-        self._lanes = {name: Lane(rules) for name in self._policies}
+        self._lanes = {name: Lane(rules, may_sleep=policy is None) for name, policy in self._policies.items()}
         self._standings = {name: Standing(rules.min_replicas) for name in self._policies}
         self._origin: float | None = None
         self._before = 0.0

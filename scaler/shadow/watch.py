@@ -7,7 +7,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from scaler.backtest.fluid import Rules
 from scaler.controller import Tick
-from scaler.model import Known
+from scaler.model import Decision, Known, Power
+from scaler.policy.fleet import Fleet
 from scaler.settings import EndpointSettings
 from scaler.shadow.lanes import ACTUAL, OTHERS, SCALER, Beat, Shadow, Standing
 
@@ -34,8 +35,8 @@ class Shadows:
         if settings is None or not isinstance(tick.sample, Known) or tick.fleet is None or not tick.learned.loads:
             return
         load = tick.learned.loads[-1]
-        decided = tick.fleet.total if tick.decision.hold else tick.decision.bounds.min_replicas
-        self._shadow(tick, settings).follow(Beat(load.start, load.end, load.offered, tick.fleet.total, decided, dollars_per_hour))
+        actual, decided = tick.fleet.total, _decided(tick.decision, tick.fleet)
+        self._shadow(tick, settings).follow(Beat(load.start, load.end, load.offered, actual, decided, dollars_per_hour))
 
     def _shadow(self, tick: Tick, settings: EndpointSettings) -> Shadow:
         """The endpoint's shadow under its present bounds; the cold start is that of the moment it began."""
@@ -72,3 +73,10 @@ class Shadows:
                 on_time.add_metric([key, name], lane.on_time)
                 replicas.add_metric([key, name], lane.replicas)
         yield from (dollars, work, on_time, replicas)
+
+
+def _decided(decision: Decision, fleet: Fleet) -> int:
+    """The replicas that a decision wants, running and starting."""
+    if decision.hold:
+        return fleet.total
+    return 0 if decision.power is Power.STOP else decision.bounds.min_replicas

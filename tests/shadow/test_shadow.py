@@ -45,6 +45,17 @@ def test_who_is_late_misses_work_until_the_cold_start_is_over() -> None:
     assert shadow.standings["hpa"].attainment < 1.0
 
 
+def test_who_sleeps_costs_nothing_and_serves_nobody_while_others_stay_up() -> None:
+    shadow = Shadow(RULES)
+    awake = live(shadow, 60, 0.5, actual=1, decided=1)
+    asleep = live(shadow, 60, 0.0, start=awake, actual=0, decided=0)
+    assert shadow.standings[ACTUAL].dollars == shadow.standings[SCALER].dollars == pytest.approx(6.0)
+    assert shadow.standings["hpa"].dollars == pytest.approx(12.0)
+    live(shadow, 6, 0.5, start=asleep, actual=1, decided=1)
+    assert shadow.standings[ACTUAL].attainment == pytest.approx(63 / 66)  # all but the three minutes of the cold start
+    assert shadow.standings["hpa"].attainment == 1.0
+
+
 def test_a_long_silence_belongs_to_nobody() -> None:
     shadow = Shadow(RULES)
     end = live(shadow, 10, 1.0)
