@@ -1,7 +1,6 @@
 """Which of many clients asked in which window: the files that scale to zero is judged on."""
 
 import csv
-import gzip
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scaler.world.workload import UNREADABLE, TraceError, open_table
 
 WINDOW_SECONDS = 600.0
 """Width of a window."""
@@ -62,36 +63,41 @@ def is_activity(path: Path) -> bool:
 def read_activity(path: Path) -> Activity:
     """Read ``client,window_600s,requests`` (gzipped if it ends in ``.gz``); windows that are not there had no requests.
 
-    Clients are sorted, as numbers if all of them are. Raises `ValueError` with the file and line at fault, `OSError` if it cannot be read.
+    Clients are sorted, as numbers if all of them are. Raises `TraceError`.
     """
-    cells: dict[str, list[int]] = {}
-    end = 0
-    with _open(path) as file:
-        rows = csv.DictReader(file)
-        if tuple(rows.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"{path}: expected the columns {','.join(COLUMNS)}")
-        for row in rows:
-            try:
-                window, requests = int(row["window_600s"]), int(row["requests"])
-            except (TypeError, ValueError):
-                window, requests = -1, -1
-            if not (0 <= window < MAX_WINDOWS and requests >= 0):
-                raise ValueError(f"{path}: line {rows.line_num}: expected whole numbers from 0 on and fewer than {MAX_WINDOWS} windows")
-            windows = cells.setdefault(row["client"], [])
-            end = max(end, window + 1)
-            if requests:
-                windows.append(window)
+    try:
+        with open_table(path) as file:
+            cells, end = _cells(path, file)
+    except UNREADABLE as error:
+        raise TraceError(f"{path}: cannot be read: {error}") from error
     return _activity(path, cells, end)
 
 
-def _open(path: Path) -> TextIO:
-    return gzip.open(path, "rt", encoding="utf-8", newline="") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="")
+def _cells(path: Path, file: TextIO) -> tuple[dict[str, list[int]], int]:
+    """The windows that each client was active in, and the end of the last one that is named."""
+    rows = csv.DictReader(file)
+    if tuple(rows.fieldnames or ()) != COLUMNS:
+        raise TraceError(f"{path}:1: expected the columns {','.join(COLUMNS)}")
+    cells: dict[str, list[int]] = {}
+    end = 0
+    for row in rows:
+        try:
+            window, requests = int(row["window_600s"]), int(row["requests"])
+        except (TypeError, ValueError):
+            window, requests = -1, -1
+        if not (0 <= window < MAX_WINDOWS and requests >= 0):
+            raise TraceError(f"{path}:{rows.line_num}: expected whole numbers from 0 on and fewer than {MAX_WINDOWS} windows")
+        windows = cells.setdefault(row["client"], [])
+        end = max(end, window + 1)
+        if requests:
+            windows.append(window)
+    return cells, end
 
 
 def _activity(path: Path, cells: dict[str, list[int]], end: int) -> Activity:
     """The matrix of what was read."""
     if not end or len(cells) * end > MAX_CELLS:
-        raise ValueError(f"{path}: expected at least one row, and clients times windows up to {MAX_CELLS}")
+        raise TraceError(f"{path}: expected at least one row, and clients times windows up to {MAX_CELLS}")
     numbered = all(client.isdecimal() for client in cells)
     clients = sorted(cells, key=(lambda name: (int(name), name)) if numbered else (lambda name: (0, name)))
     active = np.zeros((len(clients), end), dtype=np.bool_)

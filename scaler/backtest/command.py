@@ -75,7 +75,7 @@ def backtest(
         peak_replicas=peak_replicas,
         max_replicas=max_replicas,
         objective=objective,
-        warm_up_seconds=seconds_of(warm_up or WARM_UP[mode], "--warm-up"),
+        warm_up_seconds=seconds_of(WARM_UP[mode] if warm_up is None else warm_up, "--warm-up"),
         price=price,
         tune=tune,
         native=native,
@@ -84,7 +84,7 @@ def backtest(
         begin_seconds=seconds_of(begin, "--begin"),
         from_store=from_store,
         warm_share=warm_share,
-        length_seconds=seconds_of(length, "--for") if length else math.inf,
+        length_seconds=math.inf if length is None else seconds_of(length, "--for"),
     )
     _require_places(json_file, html, schedule)
     played = play(options)

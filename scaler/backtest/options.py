@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from scaler.backtest.activity import SUFFIX, is_activity
 from scaler.backtest.live import Native
 from scaler.backtest.policies import CLAIRVOYANT, NAMES, OURS
 from scaler.policy.baselines import BASELINES
@@ -70,12 +71,23 @@ class Options:
         _require(0 <= self.price < math.inf, "--price", "dollars, not negative", self.price)
         _require(self.burst_replicas >= 0, "--burst-replicas", "0 or more", self.burst_replicas)
         _require(self.warm_share is None or 0 < self.warm_share < 1, "--warm-share", "a share between 0 and 1", self.warm_share)
+        self._require_use()
         _require(not (self.tune and self.mode == "requests"), "--tune", "--mode fluid", "--mode requests")
         _require(not (self.from_store and self.mode == "requests"), "--from-store", "--mode fluid", "--mode requests")
         whole = self.begin_seconds == 0 and self.length_seconds == math.inf
         _require(whole or self.mode == "requests", "--begin and --for", "--mode requests", f"--mode {self.mode}")
         names = [trace_name(path) for path in self.traces]
         _require(len(set(names)) == len(names), "TRACE", "files of different names", ", ".join(names))
+
+    def _require_use(self) -> None:
+        """Refuse what would change nothing: whoever asks for it means something else."""
+        clients = [path.name for path in self.traces if is_activity(path) and not self.from_store]
+        named = ", ".join(clients) or "none"
+        _require(self.warm_share is None or bool(clients), "--warm-share", f"a file of clients (*{SUFFIX}.csv)", named)
+        stays_up = len(clients) < len(self.traces) or not (self.tune or self.mode == "requests" or self.native != "pinned")
+        _require(stays_up, "--tune, --mode and --native", "traces of an endpoint that stays up", named)
+        fixed = self.mode == "fluid" and self.native == "pinned"
+        _require(not (fixed and self.burst_replicas), "--burst-replicas", "--native v1 or v2", f"--native {self.native}")
 
 
 MOST_REPLICAS = 60

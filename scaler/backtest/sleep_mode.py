@@ -44,7 +44,10 @@ class _Client:
 
 
 def play_clients(path: Path, options: Options, watch: Watch) -> Iterator[Played]:
-    """Play the sparse clients of one file: for each cold start and policy a row of all together, and one of each. Raises `BadUsage`."""
+    """Play the sparse clients of one file: for each cold start and policy a row of all together, and one of each.
+
+    Raises `BadUsage` and `TraceError`.
+    """
     activity = _read(path, options)
     for cold_start in options.cold_starts:
         rules = SleepRules(cold_start, options.warm_up_seconds)
@@ -75,12 +78,7 @@ def wishes_of(name: str, activity: Activity, rules: SleepRules, options: Options
 
 def _read(path: Path, options: Options) -> Activity:
     """The clients worth playing."""
-    try:
-        activity = read_activity(path)
-    except ValueError as error:
-        raise BadUsage(str(error)) from error
-    except OSError as error:
-        raise BadUsage(f"{path}: cannot be read ({error.strerror or error})") from error
+    activity = read_activity(path)
     rows = sparse(activity, warm_up_seconds=options.warm_up_seconds)
     if not rows:
         raise BadUsage(f"{path}: expected clients that are active seldom, but on several days, and after the warm-up")

@@ -10,14 +10,17 @@ import gzip
 import math
 import random
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import IO
+from typing import TextIO, cast
 
 MAX_ROWS = 5_000_000
 """A longer file is refused."""
+UNREADABLE = (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error)
+"""What reading a table may raise, whatever is in the file."""
 COLUMNS = ["t_seconds", "requests", "input_tokens", "output_tokens"]
 OFFICE_DAY = Path(__file__).parent / "traces" / "servegen_office_day_30s.csv.gz"
 """The bundled trace: one day of a client with office hours; see the README beside it."""
@@ -67,9 +70,9 @@ class Arrival:
 def read_trace(path: Path) -> Trace:
     """Read a trace file. Raises `TraceError`."""
     try:
-        with _open(path) as file:
+        with open_table(path) as file:
             buckets = tuple(_buckets(path, file))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except UNREADABLE as error:
         raise TraceError(f"{path}: cannot be read: {error}") from error
     if not buckets:
         raise TraceError(f"{path}: expected at least one row")
@@ -83,13 +86,13 @@ def read_trace(path: Path) -> Trace:
     return Trace(width, buckets)
 
 
-def _open(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="ascii", newline="")
-    return path.open(encoding="ascii", newline="")
+def open_table(path: Path) -> TextIO:
+    """A CSV file, gzipped if its name ends in ``.gz``; the mark that spreadsheets put at the beginning is passed over."""
+    opens = gzip.open if path.suffix == ".gz" else open
+    return cast("TextIO", opens(path, "rt", encoding="utf-8-sig", newline=""))
 
 
-def _buckets(path: Path, file: IO[str]) -> Iterator[Bucket]:
+def _buckets(path: Path, file: TextIO) -> Iterator[Bucket]:
     rows = csv.reader(file)
     if next(rows, None) != COLUMNS:
         raise TraceError(f"{path}:1: expected the columns {','.join(COLUMNS)}")

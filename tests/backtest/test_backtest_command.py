@@ -97,6 +97,12 @@ BAD = {
     "a price below nothing": (("--price", "-1"), "--price: expected dollars"),
     "a file in no folder": (("--json", "/nowhere/rows.json"), "/nowhere/rows.json: expected the name of a file in a folder that exists"),
     "a folder for a file": (("--html", "/"), "/: expected the name of a file"),
+    "no time at all": (("--warm-up", ""), "--warm-up: expected a time such as 7d"),
+    "a share of an endpoint that stays up": (
+        ("--warm-share", "0.92"),
+        "--warm-share: expected a file of clients (*_clients_600s.csv), got none",
+    ),
+    "room for nobody": (("--burst-replicas", "2"), "--burst-replicas: expected --native v1 or v2, got --native pinned"),
     "a part of a trace in fluid mode": (("--for", "12h"), "--begin and --for: expected --mode requests, got --mode fluid"),
 }
 
@@ -128,6 +134,15 @@ def test_a_file_that_is_no_trace_ends_with_2_and_names_itself(
     error = capsys.readouterr().err
     assert message in error
     assert str(file) in error
+
+
+def test_what_would_change_nothing_for_endpoints_that_may_sleep_is_refused(
+    tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "few_clients_600s.csv"
+    for options in (("--tune",), ("--mode", "requests"), ("--native", "v2")):
+        assert backtest(monkeypatch, file, *options) == 2
+        assert "expected traces of an endpoint that stays up, got few_clients_600s.csv" in capsys.readouterr().err
 
 
 def test_two_files_of_one_name_are_refused(hill: Path, tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]) -> None:

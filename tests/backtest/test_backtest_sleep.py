@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scaler.backtest.activity import Activity, is_activity, read_activity, sparse
 from scaler.backtest.sleep import SleepRules, SleepScore, always_on, fixed_timeout, judge, judge_all, on_spans, together
+from scaler.world.workload import TraceError
 
 RULES = SleepRules(cold_start_seconds=300.0, warm_up_seconds=0.0)
 NOTHING = np.empty((0, 2))
@@ -105,17 +106,18 @@ def test_files_of_clients_are_read(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("client,window_600s\n1,2\n", "expected the columns"),
-        ("client,window_600s,requests\n1,-2,3\n", "line 2"),
-        ("client,window_600s,requests\n1,2,x\n", "line 2"),
-        ("client,window_600s,requests\n1,2\n", "line 2"),
-        ("client,window_600s,requests\n1,99999999999,1\n", "line 2"),
+        ("client,window_600s,requests\n1,-2,3\n", ":2: expected whole numbers"),
+        ("client,window_600s,requests\n1,2,x\n", ":2: expected whole numbers"),
+        ("client,window_600s,requests\n1,2\n", ":2: expected whole numbers"),
+        ("client,window_600s,requests\n1,99999999999,1\n", ":2: expected whole numbers"),
         ("client,window_600s,requests\n", "at least one row"),
+        (f"client,window_600s,requests\n{'x' * 200_000},1,1\n", "bad_clients_600s.csv: cannot be read: field larger"),
     ],
 )
 def test_files_that_are_none_are_refused_with_the_line(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "bad_clients_600s.csv"
     path.write_text(text)
-    with pytest.raises(ValueError, match=expected):
+    with pytest.raises(TraceError, match=expected):
         read_activity(path)
 
 

@@ -57,6 +57,12 @@ def test_one_row_without_a_name_has_no_width(tmp_path: Path) -> None:
         read_trace(written(tmp_path / "load.csv", HEAD + "0,1,,\n"))
 
 
+def test_what_a_spreadsheet_saves_is_a_trace(tmp_path: Path) -> None:
+    path = tmp_path / "saved_30s.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + (HEAD + "0,1,2,3\n30,4,5,6\n").replace("\n", "\r\n").encode())
+    assert [bucket.requests for bucket in read_trace(path).buckets] == [1, 4]
+
+
 def test_files_that_cannot_be_read_are_trace_errors(tmp_path: Path) -> None:
     torn = tmp_path / "torn_30s.csv.gz"
     torn.write_bytes(OFFICE_DAY.read_bytes()[:500])
