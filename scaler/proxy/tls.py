@@ -54,21 +54,17 @@ class TlsLayer(asyncio.Protocol):
         self._incoming.write(data)
         if not self._open:
             self._shake_hands()
-        if not self._open or not self._incoming.pending:
-            return
-        pieces: list[bytes] = []
-        ended = False
-        try:
-            while self._incoming.pending and not ended:
-                pieces.append(self._tls.read(RECORD_BYTES))
-                ended = not pieces[-1]
-        except ssl.SSLWantReadError:  # for the rest of a record
-            pass
-        except ssl.SSLError:
-            self._transport.abort()
-        if plain := pieces[0] if len(pieces) == 1 else b"".join(pieces):
+            if not self._open:
+                return
+        plain = record = self._read()
+        if record and self._incoming.pending:
+            pieces = [record]
+            while self._incoming.pending and (record := self._read()):
+                pieces.append(record)
+            plain = b"".join(pieces)
+        if plain:
             self._above.data_received(plain)
-        if ended:  # and announced
+        if record == b"":
             self._above.eof_received()
             self._transport.abort()
 
@@ -83,6 +79,16 @@ class TlsLayer(asyncio.Protocol):
         """Encrypt and send, after what TLS itself has to say (an answer to new keys)."""
         self._tls.write(data)
         self._transport.write(self._outgoing.read())
+
+    def _read(self) -> bytes | None:
+        """A record; empty: the end, announced; None: the rest has not come yet, or it was no record of theirs, and all is over."""
+        try:
+            return self._tls.read(RECORD_BYTES)
+        except ssl.SSLWantReadError:
+            return None
+        except ssl.SSLError:
+            self._transport.abort()
+            return None
 
     def _shake_hands(self) -> None:
         try:
