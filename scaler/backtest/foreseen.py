@@ -5,20 +5,20 @@ daemon would have had on that day. The columns are those of `scaler.policy.forec
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from scaler.backtest.demand import STEP_SECONDS, Demand
 from scaler.policy.demand import Load
-from scaler.policy.forecast import Forecast, Model, Network, unfitted
+from scaler.policy.forecast import Forecast, Model, Network, Quantiles, unfitted
 from scaler.policy.forecast.columns import Features, features
 from scaler.policy.forecast.model import FIRST_FIT_DAYS, fit, fitting, steps_of, targets
 from scaler.policy.forecast.predict import forecasts
-from scaler.policy.forecast.record import DAY
+from scaler.policy.forecast.record import DAY, utilization
 from scaler.policy.forecast.record import STEP_SECONDS as RECORD_STEP
 from scaler.policy.forecast.windows import Floats, Instants
-from scaler.policy.outlook import FIRST_STEPS, Outlook
+from scaler.policy.outlook import FIRST_STEPS, Outlook, judged
 from scaler.policy.plan import Tuning, tuning
 
 _STEPS = round(RECORD_STEP / STEP_SECONDS)
@@ -29,14 +29,18 @@ class Foreseen:
 
     def __init__(self, demand: Demand, lead_seconds: float, pooled: Network) -> None:
         """``demand`` is looked at only as far as it has come, and the lead is taken as it is learned in the end."""
-        self._forecasts = list(foresee(record_of(demand), lead_seconds, pooled, tuning(lead_seconds)))
+        self._values, self._lead_seconds = record_of(demand), lead_seconds
+        self._aims = daily_aims(self._values, tuning(lead_seconds))
+        self._forecasts = list(foresee(self._values, lead_seconds, pooled, self._aims))
 
     def look(self, before: Outlook, loads: tuple[Load, ...], *, now: float, lead_seconds: float) -> Outlook:  # noqa: ARG002 (all is known)
         """The outlook of the step of the record that ``now`` is in."""
         known = math.floor(now / RECORD_STEP)
         if known == before.known or known < FIRST_STEPS:
             return before
-        return Outlook(before.record, known, forecast=self._forecasts[known])
+        ahead, demand = self._forecasts[known], float(self._values[known - 1]) if known == before.known + 1 else math.nan
+        margin = judged(before.margin, demand, ahead, self._aims[known // DAY], self._lead_seconds)
+        return Outlook(before.record, known, forecast=ahead, margin=margin)
 
 
 def record_of(demand: Demand) -> Floats:
@@ -46,16 +50,22 @@ def record_of(demand: Demand) -> Floats:
     return means
 
 
-def foresee(values: Floats, lead_seconds: float, pooled: Network, settings: Tuning) -> Iterator[Forecast | None]:
-    """The forecast at the beginning of each step of a record's ``values``, and one at its end."""
+def daily_aims(values: Floats, settings: Tuning) -> list[Quantiles]:
+    """What is forecast on each day of a record, and on the one that begins at its end."""
+    return [settings.aims(utilization(values[:start])) for start in range(0, values.size + 1, DAY)]
+
+
+def foresee(values: Floats, lead_seconds: float, pooled: Network, aims: Iterable[Quantiles]) -> Iterator[Forecast | None]:
+    """The forecast at the beginning of each step of a record's ``values``, and one at its end; ``aims``: of each day."""
     lead = steps_of(lead_seconds)
     at = np.arange(values.size + 1)
     seen, goals = features(values, at, lead), targets(values, at, lead)
-    model = unfitted(pooled, lead_seconds, settings.aims)
-    for start in range(0, at.size, DAY):
+    for start, aim in zip(range(0, at.size, DAY), aims, strict=True):
         if start >= FIRST_FIT_DAYS * DAY:
             rows = fitting(start, lead)
-            model = fit(_at(seen, rows), goals[:, rows], lead, pooled, settings.aims)
+            model = fit(_at(seen, rows), goals[:, rows], lead, pooled, aim)
+        else:
+            model = unfitted(pooled, lead_seconds, aim)
         yield from _day(_at(seen, at[start : start + DAY]), model)
 
 

@@ -16,7 +16,7 @@ def planned(outlook: Outlook, history: History, fleet: Fleet, settings: Endpoint
     policy = settings.policy
     load = history.mean_concurrency(now - policy.stable_window_seconds) / policy.per_replica
     standing = Standing(load, fleet.ready, fleet.total - fleet.ready, settings.min_replicas, settings.max_replicas)
-    return plan(outlook.forecast, standing, tuning(policy.cold_start_seconds), cautious=outlook.young)
+    return plan(outlook.forecast, standing, tuning(policy.cold_start_seconds), margin=outlook.margin.factor, cautious=outlook.young)
 
 
 def follow(plan: Plan, fleet: Fleet, settings: EndpointSettings, objection: Reason | None) -> Course:

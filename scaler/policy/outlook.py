@@ -12,8 +12,9 @@ from typing import Protocol
 from scaler.arrays import Kept
 from scaler.policy.demand import Load
 from scaler.policy.forecast import Forecast, Network, Quantiles, Record, forecast, refit
-from scaler.policy.forecast.model import assemble
-from scaler.policy.forecast.record import DAY, STEP_SECONDS
+from scaler.policy.forecast.model import assemble, steps_of
+from scaler.policy.forecast.record import DAY, STEP_SECONDS, utilization
+from scaler.policy.margin import Margin
 from scaler.policy.plan import tuning
 
 FIRST_STEPS = round(3600 / STEP_SECONDS)
@@ -39,12 +40,14 @@ class Outlook:
     known:    steps on record that were measured
     fitted:   what forecasts are made with beside the network; None before the first
     forecast: of the step just begun; None while there is nothing to go by
+    margin:   headroom for what such forecasts lately fell short of
     """
 
     record: Record = field(default_factory=Record.empty)
     known: int = 0
     fitted: Fitted | None = None
     forecast: Forecast | None = None
+    margin: Margin = field(default_factory=Margin)
 
     @property
     def young(self) -> bool:
@@ -61,7 +64,7 @@ def resumed(outlook: Outlook, kept: float, at: float, now: float) -> Outlook:
     fitted = outlook.fitted
     if fitted is not None:
         fitted = replace(fitted, at=fitted.at + end - outlook.record.end)
-    return Outlook(Record(outlook.record.values, end), outlook.known, fitted)
+    return Outlook(Record(outlook.record.values, end), outlook.known, fitted, margin=Margin(outlook.margin.extra))
 
 
 class Foresight(Protocol):
@@ -90,11 +93,20 @@ class Forecaster:
         fitted = before.fitted
         if fitted is None or record.end - fitted.at >= DAY or abs(lead_seconds / STEP_SECONDS - fitted.lead) > 1:
             fitted = self._fit(record, lead_seconds)
-        return Outlook(record, known, fitted, forecast(record, assemble(fitted.lead, fitted.aims, self._pooled(), fitted.own)))
+        ahead = forecast(record, assemble(fitted.lead, fitted.aims, self._pooled(), fitted.own))
+        demand = float(record.values[-1]) if record.end == before.record.end + 1 else math.nan
+        return Outlook(record, known, fitted, ahead, judged(before.margin, demand, ahead, fitted.aims, lead_seconds))
 
     def _fit(self, record: Record, lead_seconds: float) -> Fitted:
-        model = refit(record, self._pooled(), lead_seconds, tuning(lead_seconds).aims)
+        aims = tuning(lead_seconds).aims(utilization(record.values))
+        model = refit(record, self._pooled(), lead_seconds, aims)
         return Fitted(model.lead, model.aims, model.own, record.end)
+
+
+def judged(margin: Margin, demand: float, ahead: Forecast | None, aims: Quantiles, lead_seconds: float) -> Margin:
+    """The margin after a step of ``demand`` replicas (NaN after a gap), with the forecast made at its end."""
+    prepared = math.nan if ahead is None else tuning(lead_seconds).headroom * ahead.up
+    return margin.after(demand, prepared, risk=1 - aims.up, lead=steps_of(lead_seconds))
 
 
 def _measured(record: Record, loads: Iterable[Load]) -> Record:

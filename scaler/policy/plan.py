@@ -14,37 +14,43 @@ from scaler.policy.forecast.predict import Forecast
 
 ROUNDING = 1e-9
 """Forgiven when replicas are rounded up."""
+RISKS = (0.008, 0.2)
+"""Least and most chance to take that demand exceeds what is prepared: what the network knows to tell apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
     """How careful to be at one lead.
 
-    tau_up:    quantile of the peak ahead to be ready for
-    tau_down:  quantile of the peak over two leads to keep replicas for
-    headroom:  factor on both
+    start:     price at which replicas are started, see `aims`
+    keep:      price at which they are kept
+    headroom:  factor on the forecasts
     tolerance: replicas by which the need must exceed what is there before more is started
     floor:     share of a replica's capacity that the load of the last minute may use
     alone:     the same while there is no forecast
     """
 
-    tau_up: float
-    tau_down: float
+    start: float
+    keep: float
     headroom: float
     tolerance: float = 0.15
     floor: float = 1.0
     alone: float = 0.7
 
-    @property
-    def aims(self) -> Quantiles:
-        """What a model must forecast for this."""
-        return Quantiles(self.tau_up, self.tau_down)
+    def aims(self, utilization: float) -> Quantiles:
+        """What a model must forecast for an endpoint that uses this share of the replicas it pays for.
+
+        A replica more for a share s of the time raises the bill by s / paid. With a probability p it has work to do, and the work on time
+        grows by s * p / used. A price says how much of the one must be had for how much of the other, as shares; so it is worth having
+        where p > price * used / paid: the newsvendor's critical ratio (Arrow, Harris and Marschak, Optimal inventory policy, 1951).
+        """
+        return Quantiles(1 - _risk(self.start * utilization), 1 - _risk(self.keep * utilization))
 
 
 ANCHORS: tuple[tuple[float, Tuning], ...] = (
-    (60.0, Tuning(0.9, 0.92, 0.965)),
-    (180.0, Tuning(0.93, 0.96, 0.985)),
-    (600.0, Tuning(0.97, 0.95, 1.06)),
+    (60.0, Tuning(0.2, 0.133, 0.96)),
+    (180.0, Tuning(0.133, 0.067, 0.98)),
+    (600.0, Tuning(0.04, 0.033, 0.965)),
 )
 """Frozen defaults by lead in seconds, chosen on endpoints that the network had not been trained on."""
 
@@ -58,7 +64,11 @@ def tuning(lead_seconds: float) -> Tuning:
     def mix(one: float, other: float) -> float:
         return one + share * (other - one)
 
-    return Tuning(mix(low.tau_up, high.tau_up), mix(low.tau_down, high.tau_down), mix(low.headroom, high.headroom))
+    return Tuning(mix(low.start, high.start), mix(low.keep, high.keep), mix(low.headroom, high.headroom))
+
+
+def _risk(share: float) -> float:
+    return min(max(share, RISKS[0]), RISKS[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +121,15 @@ class Plan:
     load: float
 
 
-def plan(forecast: Forecast | None, standing: Standing, settings: Tuning, *, cautious: bool = False) -> Plan:
+def plan(forecast: Forecast | None, standing: Standing, settings: Tuning, *, margin: float = 1.0, cautious: bool = False) -> Plan:
     """Start if the peak ahead or the load exceeds what is there; stop what exceeds the peak over two leads, too; else keep.
 
-    ``cautious``: the load keeps the headroom that it has without a forecast.
+    ``margin``: factor on the headroom. ``cautious``: the load keeps the headroom that it has without a forecast.
     """
     ahead = keep = 0.0
     if forecast is not None:
-        ahead = settings.headroom * forecast.up
-        keep = max(ahead, settings.headroom * forecast.down)
+        ahead = settings.headroom * margin * forecast.up
+        keep = max(ahead, settings.headroom * margin * forecast.down)
     load = standing.load / (settings.alone if cautious or forecast is None else settings.floor)
     fewest, most = _replicas(max(ahead, load) - settings.tolerance), _replicas(max(keep, load))
     if fewest > standing.replicas:

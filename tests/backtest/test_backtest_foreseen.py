@@ -6,11 +6,12 @@ import pytest
 
 from scaler.backtest.demand import Demand, demand_series
 from scaler.backtest.fluid import Rules, Seen, run
-from scaler.backtest.foreseen import foresee, record_of
+from scaler.backtest.foreseen import Foreseen, daily_aims, foresee, record_of
 from scaler.backtest.oracle import oracle
 from scaler.policy.forecast import Record, forecast, refit
 from scaler.policy.forecast.record import DAY
 from scaler.policy.forecast.record import STEP_SECONDS as RECORD_STEP
+from scaler.policy.outlook import Outlook
 from scaler.policy.plan import Standing, plan, tuning
 from scaler.pooled import shipped
 from scaler.world.workload import read_trace
@@ -32,22 +33,24 @@ class Planned:
     def __init__(self, demand: Demand, rules: Rules) -> None:
         self._rules = rules
         self._tuning = tuning(rules.cold_start_seconds)
-        self._forecasts = list(foresee(record_of(demand), rules.cold_start_seconds, shipped(), self._tuning))
+        self._foreseen = Foreseen(demand, rules.cold_start_seconds, shipped())
+        self._outlook = Outlook()
 
     def __call__(self, seen: Seen) -> int:
         if seen.now % RECORD_STEP:
             return seen.ready + seen.starting
+        self._outlook = self._foreseen.look(self._outlook, (), now=seen.now, lead_seconds=self._rules.cold_start_seconds)
         standing = Standing(seen.concurrency, seen.ready, seen.starting, self._rules.min_replicas, self._rules.max_replicas)
-        return plan(self._forecasts[round(seen.now / RECORD_STEP)], standing, self._tuning).wanted
+        return plan(self._outlook.forecast, standing, self._tuning, margin=self._outlook.margin.factor).wanted
 
 
 def test_the_batch_forecasts_what_the_daemon_would() -> None:
     values = office(4)
-    settings = tuning(180.0)
-    batch = list(foresee(values, 180.0, shipped(), settings))
+    aims = daily_aims(values, tuning(180.0))
+    batch = list(foresee(values, 180.0, shipped(), aims))
     assert len(batch) == values.size + 1
     day = 3 * DAY
-    model = refit(Record(values[:day], day), shipped(), 180.0, settings.aims)
+    model = refit(Record(values[:day], day), shipped(), 180.0, aims[3])
     for now in (day, day + 1000, day + 1079, day + 1111):
         live, told = forecast(Record(values[:now], now), model), batch[now]
         assert live is not None

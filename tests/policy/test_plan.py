@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.policy.forecast import Forecast
-from scaler.policy.plan import ANCHORS, Plan, Standing, Term, Tuning, plan, tuning
+from scaler.policy.forecast import Forecast, Quantiles
+from scaler.policy.plan import ANCHORS, RISKS, Plan, Standing, Term, Tuning, plan, tuning
 
 CALM = Tuning(0.9, 0.9, 1.0)
 
@@ -47,6 +47,11 @@ def test_headroom_stands_on_both_and_the_floor_on_neither() -> None:
     assert (told.ahead, told.keep, told.load) == pytest.approx((2.2, 3.3, 2.5))
 
 
+def test_a_margin_is_headroom_on_both_and_none_on_the_load() -> None:
+    told = plan(Forecast(2.0, 3.0, "model"), Standing(2.0, 1, 0, 1, 10), Tuning(0.9, 0.9, 1.1), margin=1.2)
+    assert (told.ahead, told.keep, told.load) == pytest.approx((2.64, 3.96, 2.0))
+
+
 def test_without_a_forecast_the_load_decides_with_room_to_spare() -> None:
     told = plan(None, Standing(2.0, 1, 0, 1, 10), CALM)
     assert (told.wanted, told.term) == (3, Term.LOAD)  # 2.0 / 0.7
@@ -71,7 +76,7 @@ def test_after_a_plan_is_carried_out_the_next_one_keeps_it(up: float, down: floa
 @given(st.floats(1, 5000))
 def test_settings_lie_between_the_anchors(lead: float) -> None:
     found = tuning(lead)
-    for name in ("tau_up", "tau_down", "headroom"):
+    for name in ("start", "keep", "headroom"):
         values = [getattr(anchor, name) for _, anchor in ANCHORS]
         assert min(values) - 1e-12 <= getattr(found, name) <= max(values) + 1e-12
 
@@ -79,4 +84,21 @@ def test_settings_lie_between_the_anchors(lead: float) -> None:
 def test_settings_at_the_anchors_are_the_anchors() -> None:
     for lead, anchor in ANCHORS:
         found = tuning(lead)
-        assert (found.tau_up, found.tau_down, found.headroom) == pytest.approx((anchor.tau_up, anchor.tau_down, anchor.headroom))
+        assert (found.start, found.keep, found.headroom) == pytest.approx((anchor.start, anchor.keep, anchor.headroom))
+
+
+def test_the_fuller_an_endpoint_the_likelier_must_one_more_replica_be_needed() -> None:
+    half, full = (Tuning(0.2, 0.1, 1.0).aims(utilization) for utilization in (0.5, 0.9))
+    assert (half.up, half.down) == pytest.approx((0.9, 0.95))
+    assert (full.up, full.down) == pytest.approx((0.82, 0.91))
+
+
+@pytest.mark.parametrize(("utilization", "risk"), [(0.0, RISKS[0]), (0.01, RISKS[0]), (0.9, RISKS[1])])
+def test_no_quantile_is_asked_for_that_nobody_knows(utilization: float, risk: float) -> None:
+    assert Tuning(0.5, 0.5, 1.0).aims(utilization) == Quantiles(1 - risk, 1 - risk)
+
+
+def test_at_the_quantile_one_more_replica_buys_just_what_its_price_says() -> None:
+    """Of 200 replica-hours paid for 80 are used: one more for two is 1 % of the bill, and must put 0.1 % more of the work on time."""
+    risk = 1 - Tuning(0.1, 0.1, 1.0).aims(80 / 200).up
+    assert risk * 2 / 80 == pytest.approx(0.001)

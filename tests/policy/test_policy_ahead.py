@@ -10,6 +10,7 @@ from scaler.policy.course import Course
 from scaler.policy.fleet import Fleet
 from scaler.policy.forecast import Forecast
 from scaler.policy.history import History
+from scaler.policy.margin import Margin
 from scaler.policy.outlook import YOUNG_STEPS, Outlook
 from scaler.policy.plan import Plan, Standing, Term, plan, tuning
 from scaler.settings import EndpointSettings, PolicySettings
@@ -42,6 +43,14 @@ def test_a_plan_is_made_of_the_forecast_the_last_minute_and_what_is_there(known:
     made = planned(Outlook(known=known, forecast=foreseen), history, Fleet(1, (1200.0,), 1), SETTINGS, 1000.0)
     standing = Standing(load=20 / 8, running=1, starting=2, min_replicas=2, max_replicas=8)
     assert made == plan(foreseen, standing, tuning(300), cautious=known < YOUNG_STEPS)
+
+
+def test_a_plan_has_the_margin_that_the_forecasts_have_earned() -> None:
+    history = History((sample(930, 8.0),), 930)
+    made = planned(Outlook(forecast=Forecast(3.0, 5.0, "model"), margin=Margin(0.2)), history, Fleet(2), SETTINGS, 1000.0)
+    assert made is not None
+    headroom = tuning(300).headroom * Margin(0.2).factor
+    assert (made.ahead, made.keep) == pytest.approx((3 * headroom, 5 * headroom))
 
 
 def test_the_peak_ahead_is_started_for_and_said() -> None:

@@ -61,7 +61,8 @@ def test_office_hours(story: Story) -> None:
         07:54 | 1     | 1 -> 3  | floor        | Schedule 'office' (begins in 6 min) asks for at least 3 replicas.
               |       |         | steady+floor | need 1 replica; there: 3. Schedule 'office' (begins in … asks for at least 3 replicas.
         08:00 | 1     | 3       | steady+floor | there: 3. Schedule 'office' (… more) asks for at least 3 replicas.
-        11:00 | 30    | 3 => 6  | forecast     | In 5 min, when a start would serve, a peak of 5.7 replicas' worth is
+        11:00 | 30    | 3 => 6  | forecast     | In 5 min, when a start would serve, a peak of 5.5 replicas' worth is
+              |       |         | steady+floor | there: 3. Schedule 'office'
               |       |         | steady       | there:
         11:05 | 1     | 6       | steady       | there: 6
               |       |         | stabilizing  | 6 replicas needed at some moment of the last 180 s.

@@ -510,7 +510,7 @@ def test_a_tight_budget_starts_nothing_ahead_but_follows_the_load() -> None:
 
 
 def test_what_is_not_expected_to_be_needed_is_given_back_at_once_but_not_without_proof() -> None:
-    case = replace(FOUR, history=steady(11.0), outlook=foreseen(1.0, 1.0))
+    case = replace(FOUR, history=steady(11.0), outlook=foreseen(1.2, 1.2))
     assert (decided(case).bounds, codes(case)) == (Bounds(2, 2), [ReasonCode.TRAFFIC_DOWN])
     assert case.judge()[1].panic_until == float("-inf")
     assert objected(replace(case, history=steady(11.0, 290)), 4, 2).code is ReasonCode.WARMING_UP

@@ -169,18 +169,17 @@ def test_a_slow_ramp_is_climbed_replica_by_replica(story: Story) -> None:
         """
         clock | comes      | decided | why      | in words
         00:00 | 0.9 .. 1.9 | 2       | steady   | there: 2
-        00:20 | 1.5 .. 2.4 | 2 -> 3  | forecast | In 5 min, when a start would serve, a peak of 2.… is to be expected; serving: 2
+        00:23 | 1.5 .. 2.4 | 2 -> 3  | forecast | In 5 min, when a start would serve, a peak of 2.… is to be expected; serving: 2
               |            |         | steady   | To be expected: a peak of …
         00:35 | 2.0 .. 2.8 | 3       | steady   | there: 3
-        00:47 | 2.4 .. 3.1 | 3 -> 4  | forecast | a peak of 3.… replicas' worth is to be expected; serving: 3, starting: 0.
+        00:49 | 2.4 .. 3.2 | 3 -> 4  | forecast | a peak of 3.… replicas' worth is to be expected; serving: 3, starting: 0.
               |            |         | steady   | To be expected: a peak of …
-        01:00 | 2.8 .. 3.5 | 4       | steady   | there: 4
-        01:10 | 3.1 .. 4.0 | 4 -> 5  | forecast | a peak of 4.… replicas' worth is to be expected; serving: 4, starting: 0.
+        01:00 | 2.8 .. 3.8 | 4       | steady   | there: 4
+        01:20 | 3.3 .. 4.0 | 4 -> 5  | forecast | a peak of 4.… replicas' worth is to be expected; serving: 4, starting: 0.
               |            |         | steady   | To be expected: a peak of …
-        01:23 | 3.5 .. 4.5 | 5       | steady   | there: 5
-        01:35 | 3.9 .. 4.9 | 5 -> 6  | forecast | a peak of 5.… replicas' worth is to be expected; serving: 5, starting: 0.
+        01:25 | 3.5 .. 4.9 | 5       | steady   | there: 5
+        01:52 | 4.4 .. 5.4 | 5 -> 6  | forecast | a peak of 5.… replicas' worth is to be expected; serving: 5, starting: 0.
               |            |         | steady   | To be expected: a peak of …
-        01:50 | 4.2 .. 5.4 | 6       | steady   | there: 6
         02:01
         """,
         told,
@@ -195,16 +194,21 @@ def test_the_morning_rush_finds_replicas_ready(story: Story) -> None:
         """
         clock | comes      | decided | why      | in words
         08:00 | 0.4 .. 0.6 | 1       | steady   | there: 1
-        08:31 | 0.4 .. 0.6 | 1 -> 2  | forecast | In 5 min, when a start would serve, a peak of 1.… is to be expected; serving: 1
+        08:35 | 0.4 .. 0.6 | 1 -> 2  | forecast | In 5 min, when a start would serve, a peak of 1.… is to be expected; serving: 1
               |            |         | steady   | To be expected: a peak of …
-        08:37 | 0.4 .. 1.0 | 2 => 4  | forecast | In 5 min, …; serving: 1, starting: 1.
+        08:40 | 0.4 .. 1.5 | 2 => 4  | forecast | In 5 min, …; serving: 2, starting: 0.
+              |            |         | steady   | To be expected: a peak of …
               |            |         | forecast | In 5 min, …; serving: 2, starting: 1.
+        08:45 | 1.2 .. 3.8 | 4 => 6  | forecast | In 5 min, when a start would serve, a peak of …
               |            |         | steady   | To be expected: a peak of …
-        08:43 | 0.8 .. 3.3 | 4 => 6  | forecast | In 5 min, when a start would serve, a peak of …
+        08:57 | 3.5 .. 8.7 | 6 => 10 | forecast | In 5 min, when a start would serve, a peak of …
               |            |         | steady   | To be expected: a peak of …
-        08:53 | 2.5 .. 7.9 | 6 => 10 | forecast | In 5 min, when a start would serve, a peak of …
+        09:28 | 7.0 .. 8.8 | 10 -> 9 | traffic_down | No more than 9.0 replicas' worth of traffic is to be expected within 10 min
               |            |         | steady   | To be expected: a peak of …
-        09:15 | 6.5 .. 9.9 | 10      | steady   | To be expected: …; there: 10.
+        09:36 | 7.1 .. 8.7 | 9 -> 10 | forecast | In 5 min, when a start would serve, a peak of 9.…
+              |            |         | steady   | To be expected: a peak of …
+        09:43 | 7.4 .. 9.0 | 10 -> 9 | traffic_down | No more than 9.0 replicas' worth of traffic is to be expected within 10 min
+              |            |         | steady   | To be expected: a peak of …
         10:01
         """,
         told,
@@ -217,11 +221,11 @@ def test_on_a_holiday_what_was_made_ready_is_given_back(story: Story) -> None:
         """
         clock | comes | decided | why          | in words
         08:00 | 0.5   | 1       | steady       | there: 1
-        08:31 | 0.5   | 1 => 3  | forecast     | In 5 min, when a start would serve, a peak of 1.… is to be expected; serving: 1
-              |       |         | forecast     | a peak of 2.… replicas' worth is to be expected; serving: 1, starting: 1.
+        08:35 | 0.5   | 1 => 3  | forecast     | In 5 min, when a start would serve, a peak of 1.… is to be expected; serving: 1
+              |       |         | forecast     | a peak of 2.… replicas' worth is to be expected; serving: 2, starting: 0.
               |       |         | steady       | To be expected: a peak of …
         08:44 | 0.5   | 3       | steady       | To be expected: a peak of … in 5 min, up to … within 10 min (two starts); there: 3.
-        09:00 | 0.5   | 3 -> 2  | traffic_down | No more than … is to be expected …, 0.5 are there now: 2 replicas are enough.
+        09:05 | 0.5   | 3 -> 2  | traffic_down | No more than … is to be expected …, 0.5 are there now: 2 replicas are enough.
               |       |         | steady       | To be expected
         09:20 | 0.5   | 2       | steady       | there: 2
         10:01
@@ -240,18 +244,12 @@ def test_traffic_that_grows_a_tenth_a_day_is_served_beyond_every_earlier_day(sto
         """
         clock | comes      | decided | why          | in words
         08:00 | 0.4 .. 0.6 | 1       | steady       | there: 1
-        08:31 | 0.4 .. 0.9 | 1 => 3  | forecast     | In 5 min, when a start would serve, a peak of 1.… is to be expected; serving: 1
-              |            |         | forecast     | a peak of 2.… replicas' worth is to be expected
+        08:36 | 0.4 .. 0.9 | 1 -> 2  | forecast     | In 5 min, when a start would serve, a peak of 1.… is to be expected; serving: 1
               |            |         | steady       | To be expected: a peak of …
-        08:42 | 0.6 .. 3.3 | 3 => 6  | forecast     | In 5 min, when a start would serve, a peak of …
+        08:42 | 0.6 .. 3.5 | 2 => 5  | forecast     | In 5 min, when a start would serve, a peak of …
               |            |         | steady       | To be expected: a peak of …
-        08:54 | 2.8 .. 7.6 | 6 => 10 | forecast     | In 5 min, when a start would serve, a peak of …
+        08:56 | 3.2 .. 8.7 | 5 => 9  | forecast     | In 5 min, when a start would serve, a peak of …
               |            |         | steady       | To be expected: a peak of …
-        09:18 | 6.5 .. 9.9 | 10      | steady       | To be expected: a peak of …; there: 10.
-        09:38 | 6.5 .. 9.9 | 10 -> 9 | traffic_down | No more than 9.0 replicas' worth of traffic is to be expected within 10 min
-              |            |         | steady       | To be expected: a peak of …; there: …
-        09:45 | 6.5 .. 9.9 | 9 -> 10 | forecast     | In 5 min, when a start would serve, a peak of 9.… is to be expected; serving: 9
-              |            |         | steady       | To be expected: a peak of …; there: …
         10:01
         """,
         told,

@@ -9,12 +9,14 @@ from scaler.policy.demand import Load
 from scaler.policy.forecast import Network, Record, forecast, refit
 from scaler.policy.forecast.columns import features
 from scaler.policy.forecast.model import assemble
-from scaler.policy.forecast.record import DAY
+from scaler.policy.forecast.record import DAY, ORDINARY
+from scaler.policy.margin import Margin
 from scaler.policy.outlook import FIRST_STEPS, YOUNG_STEPS, Fitted, Forecaster, Outlook, resumed
 from scaler.policy.plan import tuning
 
 NAMES = features(np.ones(10), np.array([10]), 6).names
 LEAD = 300.0
+AIMS = tuning(LEAD).aims(ORDINARY)
 
 
 def flat() -> Network:
@@ -68,15 +70,15 @@ def test_a_forecast_begins_after_an_hour() -> None:
     first = look(almost, step_after(almost))
     assert (first.known, first.young) == (FIRST_STEPS, True)
     assert first.forecast is not None
-    made = refit(first.record, flat(), LEAD, tuning(LEAD).aims)
+    made = refit(first.record, flat(), LEAD, AIMS)
     assert first.forecast == forecast(first.record, made)
     assert first.fitted is not None
-    assert (first.fitted.lead, first.fitted.aims, first.fitted.own, first.fitted.at) == (10, tuning(LEAD).aims, None, FIRST_STEPS)
+    assert (first.fitted.lead, first.fitted.aims, first.fitted.own, first.fitted.at) == (10, AIMS, None, FIRST_STEPS)
 
 
 def fitted(before: Outlook, at: int, lead: int = 10) -> Outlook:
     own = np.full((2, 22), 0.01)
-    return replace(before, fitted=Fitted(lead, tuning(LEAD).aims, own, at))
+    return replace(before, fitted=Fitted(lead, AIMS, own, at))
 
 
 def test_a_fit_holds_for_a_day_and_is_what_forecasts_are_made_with() -> None:
@@ -99,6 +101,25 @@ def test_a_lead_that_has_moved_by_more_than_a_step_is_fitted_anew(lead: float, k
     assert kept or after.fitted.at == DAY + 1
 
 
+def test_a_fit_takes_the_chances_that_are_worth_it_where_replicas_are_as_full_as_these() -> None:
+    before = fitted(Outlook(Record(np.full(DAY, 1.2), DAY), known=DAY), at=0)
+    made = look(before, step_after(before, 1.2)).fitted
+    assert made is not None
+    wanted = tuning(LEAD).aims(0.6)
+    assert (made.aims.up, made.aims.down) == pytest.approx((wanted.up, wanted.down))
+
+
+def test_a_step_is_held_against_what_was_prepared_for_it() -> None:
+    before = steady(1000, margin=Margin(0.1, (3.0,) * 14))
+    assert look(before, step_after(before, 3.5)).margin.extra > 0.1
+    held = look(before, step_after(before, 2.5))
+    assert held.margin.extra < 0.1
+    assert held.forecast is not None
+    assert held.margin.prepared[-1] == pytest.approx(tuning(LEAD).headroom * held.margin.factor * held.forecast.up)
+    late = look(before, Load(30.0 * 1000, 30.0 * 1002, 3.5, 9.0))
+    assert late.margin == Margin(0.1), "two steps at once are a gap"
+
+
 def test_a_day_is_young() -> None:
     assert YOUNG_STEPS == 2880
     assert steady(YOUNG_STEPS - 1).young
@@ -106,9 +127,10 @@ def test_a_day_is_young() -> None:
 
 
 def test_what_another_process_left_goes_on_after_a_gap() -> None:
-    left = fitted(steady(1000, known=900), at=800)
+    left = fitted(steady(1000, known=900, margin=Margin(0.2, (3.0,))), at=800)
     later = resumed(left, kept=50_000.0, at=50_600.0, now=9000.0)
     assert (later.record.end, later.known, later.forecast) == (300 - 20, 900, None)
+    assert later.margin == Margin(0.2)
     assert later.record.values is left.record.values
     assert later.fitted is not None
     assert later.fitted.at == 280 - 200

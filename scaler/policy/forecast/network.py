@@ -37,11 +37,18 @@ class Network:
         return told.T.reshape(2, len(self.taus), -1).astype(np.float64)
 
     def growth(self, columns: NDArray[np.float64], lead: int, aims: tuple[float, float]) -> NDArray[np.float64]:
-        """(2, instants): up and down at their quantiles ``aims``, between trained ones in proportion to log(tau / (1 - tau))."""
-        told = self.outputs(columns, lead)
-        grid, wanted = _odds(np.array(self.taus)), _odds(np.array(aims))
-        shares = (np.array([np.interp(want, grid, one) for one in np.eye(grid.size)]) for want in wanted)
-        return np.stack([share @ head for share, head in zip(shares, told, strict=True)])
+        """(2, instants): up and down at their quantiles ``aims``, in proportion to log(tau / (1 - tau)) between trained ones and beyond."""
+        shares = (self._shares(tau) for tau in aims)
+        return np.stack([share @ head for share, head in zip(shares, self.outputs(columns, lead), strict=True)])
+
+    def _shares(self, tau: float) -> NDArray[np.float64]:
+        """What each trained quantile counts for at ``tau``: the two that are nearest make a line."""
+        grid = _odds(np.array(self.taus))
+        right = int(np.clip(np.searchsorted(grid, _odds(tau)), 1, grid.size - 1))
+        share = (_odds(tau) - grid[right - 1]) / (grid[right] - grid[right - 1])
+        shares = np.zeros(grid.size)
+        shares[right - 1 : right + 1] = 1 - share, share
+        return shares
 
 
 def with_lead(columns: NDArray[np.float64], lead: int) -> Singles:
@@ -49,6 +56,6 @@ def with_lead(columns: NDArray[np.float64], lead: int) -> Singles:
     return np.column_stack((columns, np.full(len(columns), np.log(lead)))).astype(np.float32)
 
 
-def _odds(taus: NDArray[np.float64]) -> NDArray[np.float64]:
-    odds: NDArray[np.float64] = np.log(taus / (1 - taus))
+def _odds(taus: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    odds: NDArray[np.float64] = np.log(np.divide(taus, np.subtract(1, taus)))
     return odds

@@ -14,6 +14,10 @@ KEEP_DAYS = 15
 """A fit looks at a week of instants, each with a week behind it."""
 DAY = round(86400 / STEP_SECONDS)
 """Steps of a day."""
+WEEK = 7 * DAY
+"""Steps of a week."""
+ORDINARY = 0.6
+"""Utilization of an endpoint of which less than a day is known."""
 _KEEP = KEEP_DAYS * DAY
 _ENOUGH = 0.5
 """A step is known if at least this share of it was measured."""
@@ -61,6 +65,13 @@ class Record:
         closed = self.part / self.measured if self.measured >= _ENOUGH * STEP_SECONDS else math.nan
         steps = np.concatenate(([closed], np.full(min(over - 1, _KEEP), np.nan)))
         return Record(_frozen(np.concatenate((self.values, steps))[-_KEEP:]), self.end + over)
+
+
+def utilization(values: Floats) -> float:
+    """Share of their time that replicas would have work if there were always just as many as it takes, one at least; over the last week."""
+    week = values[-WEEK:]
+    known = week[~np.isnan(week)]
+    return float(known.sum() / np.maximum(np.ceil(known), 1.0).sum()) if known.size >= DAY else ORDINARY
 
 
 def _measured(record: Record, start: float, stop: float, replicas: float) -> Record:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scaler.policy.forecast import Record
-from scaler.policy.forecast.record import DAY, KEEP_DAYS
+from scaler.policy.forecast.record import DAY, KEEP_DAYS, ORDINARY, WEEK, utilization
 
 
 def test_samples_fill_steps_and_a_step_under_way_is_not_told_yet() -> None:
@@ -47,3 +47,15 @@ def test_a_record_cannot_be_changed() -> None:
     record = Record.empty().observe(0, 60, 2.0)
     with pytest.raises(ValueError, match="read-only"):
         record.values[0] = 1.0
+
+
+def test_utilization_is_the_work_over_whole_replicas_of_which_one_at_least_is_up() -> None:
+    assert utilization(np.tile([0.5, 1.5, 2.0, 0.0], DAY // 4)) == pytest.approx(4.0 / 6.0)  # 1 + 2 + 2 + 1
+    assert utilization(np.zeros(DAY)) == 0.0
+
+
+def test_utilization_is_ordinary_until_a_day_is_known_and_then_that_of_a_week() -> None:
+    assert utilization(np.full(DAY - 1, 0.1)) == ORDINARY
+    assert utilization(np.r_[np.full(DAY - 1, 0.1), np.full(DAY, math.nan)]) == ORDINARY
+    assert utilization(np.r_[np.full(DAY, 0.1), np.full(DAY, math.nan)]) == pytest.approx(0.1)
+    assert utilization(np.r_[np.full(DAY, 0.1), np.full(WEEK, 0.9)]) == pytest.approx(0.9)
