@@ -254,6 +254,8 @@ class Allowance:
     stage:      of the tightest budget that the endpoint is in
     by:         name of that budget, such as ``chat month``; empty if none has a stage
     spent, cap: its dollars
+    set_aside:  of these, what floors that are never given up will cost until its period ends
+    hours:      that are left of its period
     ceiling:    most replicas that are paid for; None: no budget says anything about them
     ceiling_by: name of the budget that says so
     stop:       whether the endpoint is to stop, or to stay stopped
@@ -266,6 +268,8 @@ class Allowance:
     ceiling: int | None = None
     ceiling_by: str = ""
     stop: bool = False
+    set_aside: float = 0.0
+    hours: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +310,7 @@ class ReasonCode(StrEnum):
     STABILIZING = "stabilizing"
     CONSOLIDATION_REFUSED = "consolidation_refused"
     WAITING_FOR_START = "waiting_for_start"
+    WAITING_FOR_STOP = "waiting_for_stop"
     WARMING_UP = "warming_up"
     NO_DATA = "no_data"
     ENDPOINT_UNKNOWN = "endpoint_unknown"

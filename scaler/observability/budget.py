@@ -71,6 +71,9 @@ class BudgetCollector:
 
 
 def _measure(stage: Stage) -> str:
+    """What follows for all endpoints in a budget."""
+    if stage is Stage.EXHAUSTED:
+        return "what may stop is stopped, of the others only min_replicas goes on, whatever the traffic"
     return MEASURES[stage][1] if stage in MEASURES else "nothing is restricted"
 
 

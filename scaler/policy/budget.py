@@ -173,7 +173,8 @@ def allowance(key: str, purses: Sequence[Purse], burns: Sequence[Burn], settings
     stop = member is not None and ((stage is Stage.EXHAUSTED and not member.kept) or (stage >= Stage.STOP_EXPENDABLE and member.expendable))
     if tightest is None or stage is Stage.OPEN:
         return Allowance(ceiling=known.get(lowest), ceiling_by=lowest)
-    return Allowance(stage, tightest.name, tightest.spent, tightest.dollars, known.get(lowest), lowest, stop)
+    figures = (tightest.name, tightest.spent, tightest.dollars, known.get(lowest), lowest)
+    return Allowance(stage, *figures, stop, tightest.set_aside, tightest.hours)
 
 
 def _ceiling(purse: Purse, key: str, stage: Stage) -> int | None:

@@ -1,5 +1,6 @@
 """Where a decision steers: the replicas to have, and the argument so far."""
 
+import math
 from dataclasses import dataclass
 
 from scaler.model import Alternative, Reason, ReasonCode
@@ -69,8 +70,11 @@ def in_words(count: int) -> str:
     return "1 replica" if count == 1 else f"{count} replicas"
 
 
+SPANS = ((90, 1, ".0f", "s"), (7200, 60, ".0f", "min"), (72 * 3600, 3600, ".1f", "h"), (math.inf, 86_400, ".1f", "days"))
+"""Up to so many seconds a time is told in this unit."""
+
+
 def span(seconds: float) -> str:
-    """Two digits of time, such as ``25 min`` or ``3.5 h``."""
-    if seconds < 90:  # noqa: PLR2004 (more than a minute and a half reads better in minutes)
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
+    """Two digits of time, such as ``25 min``, ``3.5 h`` or ``11.2 days``."""
+    unit, digits, name = next((unit, digits, name) for below, unit, digits, name in SPANS if seconds < below)
+    return f"{format(seconds / unit, digits)} {name}"

@@ -139,9 +139,12 @@ def _decide_known(situation: Situation, endpoint: Endpoint, state: PolicyState) 
             return _decide_stopped(situation, state), state
         case EndpointState.PENDING | EndpointState.STARTING:
             why = Reason(ReasonCode.WAITING_FOR_START, f"The endpoint is {endpoint.state}; nothing is decided against a start under way.")
-        case EndpointState.STOPPING | EndpointState.ERROR | EndpointState.UNKNOWN:
+        case EndpointState.STOPPING:
+            why = Reason(ReasonCode.WAITING_FOR_STOP, "The endpoint is STOPPING; nothing is decided before it has stopped.")
+        case EndpointState.ERROR | EndpointState.UNKNOWN:
+            words = f" ({endpoint.message})" if endpoint.message else ""
             why = Reason(
-                ReasonCode.ENDPOINT_FAULT, f"The endpoint is {endpoint.state}, a state to wait out or to be looked at by a person."
+                ReasonCode.ENDPOINT_FAULT, f"The endpoint is {endpoint.state}{words}, a state to wait out or to be looked at by a person."
             )
     return _hold(situation, state, why), state
 

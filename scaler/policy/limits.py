@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from scaler.model import Allowance, Alternative, Decision, Power, Reason, ReasonCode, Stage, Window
+from scaler.policy.budget import HOUR
 from scaler.policy.calendar import Bound, Usual, ceilings, due, floors
-from scaler.policy.course import in_words
+from scaler.policy.course import in_words, span
 from scaler.policy.fleet import Fleet
 from scaler.settings import EndpointSettings
 
@@ -85,7 +86,8 @@ def limit(settings: EndpointSettings, windows: Sequence[Window], usual: Sequence
         floor = replace(floor, replicas=own.ceiling.replicas)
     if ceiling.replicas < floor.replicas:
         clamps = (*clamps, _clamp(f"{ceiling.by} allows {ceiling.replicas}, but the floor of {floor.replicas} ({floor.by}) wins."))
-        ceiling = replace(ceiling, replicas=floor.replicas)
+        most = Reason(ReasonCode.CEILING, f"At most {in_words(floor.replicas)} for now.", {"ceiling": floor.replicas})
+        ceiling = Bound(floor.replicas, ceiling.by, most)
     calling = [window for window in windows if due(window, at, lead) and (window.floor is not None or window.multiplier is not None)]
     until = max((window.ends for window in calling), default=None)
     longest = max((window.ends - window.begins for window in calling), default=0.0) + lead
@@ -124,9 +126,13 @@ def stage_reason(allowance: Allowance) -> Reason:
     """How tight the budget is, and what follows. ``allowance`` has a stage."""
     code, measure = MEASURES[allowance.stage]
     if allowance.stop:
-        measure = "it stops, whatever the traffic, until there is money again"
-    why = f"Budget '{allowance.by}': ${allowance.spent:.2f} of ${allowance.cap:.2f} are spent, {measure}."
-    return Reason(code, why, {"spent_dollars": allowance.spent, "budget_dollars": allowance.cap})
+        measure = "it is stopped, whatever the traffic, until there is money again"
+    numbers = {"spent_dollars": allowance.spent, "budget_dollars": allowance.cap}
+    claims = f"${allowance.spent:.2f} of ${allowance.cap:.2f} are spent"
+    if allowance.set_aside:
+        claims += f" and ${allowance.set_aside:.2f} set aside for floors"
+        numbers["set_aside_dollars"] = allowance.set_aside
+    return Reason(code, f"Budget '{allowance.by}' ({span(allowance.hours * HOUR)} more): {claims}; {measure}.", numbers)
 
 
 def _clamp(sentence: str) -> Reason:

@@ -72,13 +72,13 @@ async def test_a_budget_that_runs_out_on_the_20th(tmp_path: Path) -> None:
         16 00:00 | 11    | 1 -> 2  | burst                           | 11.0 requests in flight in a burst need 2 replicas; serving: 1
                  |       |         | steady                          | there:
         16 00:20 | 11    | 2       | steady                          | there: 2
-        17 14:30 | 11    | 2       | steady+budget_no_prewarm        | $16…of $2000.00 are spent, nothing is started ahead of need.
+        17 14:30 | 11    | 2       | steady+budget_no_prewarm        | $16…of $2000.00 are spent; nothing is started ahead of need.
         17 22:50 | 11    | 2 -> 1  | ceiling+budget_lower_max        | Budget 'chat month' pays for at most 1 replica now. …$1701.00 of
-        17 23:00 | 11    | 1       | steady+ceiling+budget_lower_max | 11.0 requests in flight need 2 replicas; there: 1. Budget 'chat
-        18 15:10 | 11    | 1       | steady+ceiling+budget_slow_up   | $18… of $2000.00 are spent, one replica is added after the other.
-        19 07:50 | 11    | 1       | steady+ceiling+budget_stop_expendable | $19… of $2000.00 are spent, what is expendable is stopped.
-        20 00:20 | 11    | 1 -> stop -> held | budget_exhausted      | $1999.00 of $2000.00 are spent, it stops, whatever the traffic,
-                 |       |         | budget_exhausted                | $2000.00 of $2000.00 are spent, it stops, … there is money again.
+        17 23:00 | 11    | 1       | steady+ceiling+budget_lower_max | there: 1. Budget 'chat month' pays for at most 1 replica now. …
+        18 15:10 | 11    | 1       | steady+ceiling+budget_slow_up   | $18… of $2000.00 are spent; one replica is added after the other.
+        19 07:50 | 11    | 1       | steady+ceiling+budget_stop_expendable | $19… of $2000.00 are spent; what is expendable is stopped.
+        20 00:20 | 11    | 1 -> stop -> held | budget_exhausted      | $1999.00 of $2000.00 are spent; it is stopped, whatever the traffic,
+                 |       |         | budget_exhausted                | $2000.00 of $2000.00 are spent; it is stopped, … until there is money
         22 00:10
         """,
         as_log(house),

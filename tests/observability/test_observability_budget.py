@@ -47,6 +47,7 @@ def test_each_stage_is_announced_once_and_so_is_the_way_back(ledger: Ledger, clo
     assert (first["event"], first["budget"], first["limit_dollars"]) == ("budget", "chat", 100.0)
     assert first["spent_dollars"] == pytest.approx(80, abs=0.3)
     assert first["measure"] == "nothing is started ahead of need"
+    assert "what may stop is stopped, of the others only min_replicas goes on" in told[4]["measure"]
 
 
 def test_metrics(ledger: Ledger, clock: VirtualClock) -> None:

@@ -124,7 +124,7 @@ def test_no_prewarm_a_window_is_not_started_before_it_begins(story: Story) -> No
     before = [story.tick(1.0) for _ in range(58)]
     assert {decision.bounds for decision in before} == {Bounds(1, 1)}
     assert all(ReasonCode.BUDGET_NO_PREWARM in codes(decision) for decision in before)
-    assert "Budget 'chat month': $900.00 of $1000.00 are spent, nothing is started ahead of need." in before[-1].sentence
+    assert "$900.00 of $1000.00 are spent; nothing is started ahead of need." in before[-1].sentence
     assert story.minutes(1, 1.0)[-1].bounds == Bounds(3, 3)
 
 

@@ -67,7 +67,8 @@ def test_counts_in_words(count: int, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(45, "45 s"), (89.4, "89 s"), (90, "2 min"), (7199, "120 min"), (7200, "2.0 h"), (12_700, "3.5 h")]
+    ("seconds", "words"),
+    [(45, "45 s"), (89.4, "89 s"), (90, "2 min"), (7199, "120 min"), (7200, "2.0 h"), (12_700, "3.5 h"), (259_200, "3.0 days")],
 )
 def test_times_in_two_digits(seconds: float, words: str) -> None:
     assert span(seconds) == words

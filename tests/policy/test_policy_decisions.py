@@ -153,10 +153,17 @@ def test_a_start_under_way_is_left_alone(state: EndpointState) -> None:
     assert decided(Case(endpoint=on(state))) == held(Reason(ReasonCode.WAITING_FOR_START, why))
 
 
-@pytest.mark.parametrize("state", [EndpointState.STOPPING, EndpointState.ERROR, EndpointState.UNKNOWN])
-def test_a_state_that_only_a_person_understands_is_left_alone(state: EndpointState) -> None:
+def test_a_stop_under_way_is_left_alone() -> None:
+    why = "The endpoint is STOPPING; nothing is decided before it has stopped."
+    assert decided(Case(endpoint=on(EndpointState.STOPPING))) == held(Reason(ReasonCode.WAITING_FOR_STOP, why))
+
+
+@pytest.mark.parametrize("state", [EndpointState.ERROR, EndpointState.UNKNOWN])
+def test_a_state_that_only_a_person_understands_is_left_alone_in_the_providers_words(state: EndpointState) -> None:
     why = f"The endpoint is {state}, a state to wait out or to be looked at by a person."
     assert decided(Case(endpoint=on(state))) == held(Reason(ReasonCode.ENDPOINT_FAULT, why))
+    told = decided(Case(endpoint=replace(on(state), message="no such weights")))
+    assert told.sentence == f"The endpoint is {state} (no such weights), a state to wait out or to be looked at by a person."
 
 
 @pytest.mark.parametrize("history", [seen(5.0, known=False), History((), NOW)])
@@ -624,11 +631,13 @@ def test_a_tight_budget_waits_for_the_event_to_begin() -> None:
 
 
 SPENT = {"spent_dollars": 100.0, "budget_dollars": 100.0}
-FLOOR_ONLY = "Budget 'chat month': $100.00 of $100.00 are spent, only min_replicas goes on, whatever the traffic."
+FLOOR_ONLY = "Budget 'chat month' (6.0 days more): $100.00 of $100.00 are spent; only min_replicas goes on, whatever the traffic."
 EXHAUSTED = Reason(ReasonCode.BUDGET_EXHAUSTED, FLOOR_ONLY, SPENT)
-STOPS = "Budget 'chat month': $100.00 of $100.00 are spent, it stops, whatever the traffic, until there is money again."
+STOPS = (
+    "Budget 'chat month' (6.0 days more): $100.00 of $100.00 are spent; it is stopped, whatever the traffic, until there is money again."
+)
 STOPPING = Reason(ReasonCode.BUDGET_EXHAUSTED, STOPS, SPENT)
-USED_UP = Allowance(Stage.EXHAUSTED, "chat month", 100.0, 100.0, 1, "chat month")
+USED_UP = Allowance(Stage.EXHAUSTED, "chat month", 100.0, 100.0, 1, "chat month", hours=144)
 
 
 def test_a_budget_that_is_used_up_takes_all_but_the_floor_at_once() -> None:

@@ -18,7 +18,7 @@ HOUR = 3600.0
 OFFICE = Window(WindowKind.SCHEDULE, "office", 10 * HOUR, 12 * HOUR, floor=4)
 NIGHT = Window(WindowKind.SCHEDULE, "night", 10 * HOUR, 12 * HOUR, ceiling=3)
 LAUNCH = Window(WindowKind.EVENT, "launch", 10 * HOUR, 14 * HOUR, multiplier=3.0)
-ALLOWED = Allowance(Stage.SLOW_UP, "chat month", spent=90.0, cap=100.0)
+ALLOWED = Allowance(Stage.SLOW_UP, "chat month", spent=90.0, cap=100.0, hours=20)
 
 
 def at(hour: float, *windows: Window, usual: tuple[Usual, ...] = ()) -> Limits:
@@ -67,7 +67,8 @@ def test_max_replicas_wins_over_a_floor_and_says_so() -> None:
 
 def test_a_floor_wins_over_a_ceiling_and_says_so() -> None:
     limits = at(11, OFFICE, NIGHT)
-    assert (limits.floor.replicas, limits.ceiling.replicas, limits.ceiling.by) == (4, 4, "schedule 'night'")
+    assert limits.floor.replicas == 4
+    assert limits.ceiling == Bound(4, "schedule 'night'", Reason(ReasonCode.CEILING, "At most 4 replicas for now.", {"ceiling": 4}))
     assert limits.clamps == (Reason(ReasonCode.CLAMPED, "Schedule 'night' allows 3, but the floor of 4 (schedule 'office') wins."),)
     both = at(11, replace(OFFICE, floor=9), NIGHT)
     assert [reason.sentence for reason in both.clamps] == [
@@ -179,14 +180,17 @@ def test_each_stage_says_what_follows() -> None:
     said = {stage: stage_reason(replace(ALLOWED, stage=stage)) for stage in Stage if stage is not Stage.OPEN}
     assert said[Stage.NO_PREWARM] == Reason(
         ReasonCode.BUDGET_NO_PREWARM,
-        "Budget 'chat month': $90.00 of $100.00 are spent, nothing is started ahead of need.",
+        "Budget 'chat month' (20.0 h more): $90.00 of $100.00 are spent; nothing is started ahead of need.",
         {"spent_dollars": 90.0, "budget_dollars": 100.0},
     )
     spent = replace(ALLOWED, stage=Stage.EXHAUSTED)
-    assert stage_reason(spent).sentence.endswith("are spent, only min_replicas goes on, whatever the traffic.")
+    assert stage_reason(spent).sentence.endswith("are spent; only min_replicas goes on, whatever the traffic.")
     assert stage_reason(replace(spent, stop=True)).sentence.endswith(
-        "are spent, it stops, whatever the traffic, until there is money again."
+        "are spent; it is stopped, whatever the traffic, until there is money again."
     )
+    claimed = stage_reason(replace(ALLOWED, spent=0.0, set_aside=237.5, stage=Stage.EXHAUSTED))
+    assert "$0.00 of $100.00 are spent and $237.50 set aside for floors; only min_replicas" in claimed.sentence
+    assert claimed.numbers == {"spent_dollars": 0.0, "budget_dollars": 100.0, "set_aside_dollars": 237.5}
     assert {reason.code for reason in said.values()} == {code for code in ReasonCode if code.startswith("budget_")} - {
         ReasonCode.BUDGET_BURN
     }

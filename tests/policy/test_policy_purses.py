@@ -80,7 +80,7 @@ def test_the_tightest_budget_and_the_lowest_ceiling_are_named() -> None:
     day = purse(86, name="chat day", dollars=100, hours=10)
     month = purse(890, name="chat month", hours=100)
     other = purse(960, CODE, replace(CHAT, replicas=2), name="total month")
-    assert allowance("chat", [day, month], [], SETTINGS) == Allowance(Stage.LOWER_MAX, "chat month", 890, 1000, 1, "chat day")
+    assert allowance("chat", [day, month], [], SETTINGS) == Allowance(Stage.LOWER_MAX, "chat month", 890, 1000, 1, "chat day", hours=100)
     assert allowance("chat", [month, day], [], SETTINGS).by == "chat month"
     ending = purse(86, name="chat day", dollars=100, hours=0.5)  # pays for four until midnight
     assert allowance("chat", [ending, month], [], SETTINGS).ceiling_by == "chat month"
@@ -90,8 +90,10 @@ def test_the_tightest_budget_and_the_lowest_ceiling_are_named() -> None:
     roomy = purse(0, name="chat month")
     assert allowance("chat", [roomy], [burn], SETTINGS) == Allowance(ceiling=1, ceiling_by="total hour")
     early = purse(810, name="chat month", hours=100)
-    assert allowance("chat", [early], [burn], SETTINGS) == Allowance(Stage.NO_PREWARM, "chat month", 810, 1000, 1, "total hour")
-    assert allowance("chat", [early], [], SETTINGS) == Allowance(Stage.NO_PREWARM, "chat month", 810, 1000)
+    assert allowance("chat", [early], [burn], SETTINGS) == Allowance(Stage.NO_PREWARM, "chat month", 810, 1000, 1, "total hour", hours=100)
+    assert allowance("chat", [early], [], SETTINGS) == Allowance(Stage.NO_PREWARM, "chat month", 810, 1000, hours=100)
+    kept = allowance("chat", [purse(0, replace(CHAT, kept=True), dollars=500, hours=100)], [], SETTINGS)
+    assert (kept.stage, kept.set_aside, kept.hours) == (Stage.EXHAUSTED, 600, 100), "nothing is spent, and it is not enough"
     assert allowance("chat", [roomy], [], SETTINGS) == Allowance()
     assert allowance("chat", [], [], SETTINGS) == Allowance()
 
