@@ -50,7 +50,7 @@ RECENT = 20
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Everything one tick saw, decided and did; for metrics, log, status page and tests."""
+    """Everything one tick saw, decided and did; for metrics, log, status page and tests. ``price``: dollars of a replica for an hour."""
 
     key: str
     sample: Observation[Sample]
@@ -62,6 +62,7 @@ class Tick:
     result: Outcome | Skipped
     journal_error: str | None
     seconds: float
+    price: float | None = None
 
 
 class Controller:
@@ -126,6 +127,7 @@ class Controller:
             result,
             journal_error,
             self._clock.monotonic() - started,
+            inputs.price,
         )
         self._report(tick)
         return tick

@@ -304,7 +304,6 @@ class Daemon:
         for key, endpoint in self._known.items():
             if endpoint.hardware in prices and key in self._settings.endpoints:
                 self._ledger.set_price(key, prices[endpoint.hardware])
-                self._reporter.set_price(key, prices[endpoint.hardware])
 
     async def _prune(self) -> None:
         """Old decisions go, intents stay."""

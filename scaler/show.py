@@ -22,27 +22,49 @@ def _bounds(fields: dict[str, Any]) -> str:
 def status(answer: dict[str, Any]) -> RenderableType:
     """The answer of ``/status``: warnings, a table, and the last decision about each endpoint in words."""
     table = Table(title=f"scaler at {moment(answer['now'])} UTC", title_justify="left")
-    for name in ("endpoint", "state", "ready", "starting", "bounds", "in flight", "cost so far"):
+    for name in ("endpoint", "state", "ready", "starting", "bounds", "in flight", "today", "this month"):
         table.add_column(name)
     for key, fields in answer["endpoints"].items():
-        table.add_row(key, *(_row(fields) if "sentence" in fields else (fields["state"], *[""] * 5)))
+        spent = answer["budget"]["endpoints"].get(key, {})
+        dollars = [f"${spent[period]:,.2f}" if spent else "" for period in ("day", "month")]
+        table.add_row(key, *(_row(fields) if "sentence" in fields else (fields["state"], *[""] * 4)), *dollars)
     warnings = [name for name, on in ((answer["paused"], answer["paused"]), ("dry run", answer["dry_run"])) if on]
     declared = answer["declared"].items()
     warnings += [f"{key} ({found['standing']}): {found['detail']}" for key, found in declared if found["standing"] != "settled"]
     warnings += [f"{key}: {_window(window)}" for key, windows in answer["windows"].items() for window in windows]
     words = [Text(f"{key}: {fields['sentence']}") for key, fields in answer["endpoints"].items() if "sentence" in fields]
     words += [Text(line) for line in _budgets(answer["budget"])]
-    words += [
-        Text(f"{key}: {_learned(fields['learned'])}", style="dim") for key, fields in answer["endpoints"].items() if "learned" in fields
-    ]
+    seen = {key: fields for key, fields in answer["endpoints"].items() if "learned" in fields}
+    words += [Text(f"{key}: {_compared(fields['shadow'])}") for key, fields in seen.items() if fields["shadow"]]
+    words += [Text(f"{key}: {_learned(fields['learned'])}", style="dim") for key, fields in seen.items()]
     return Group(*(Text(f"! {warning}", style="bold yellow") for warning in warnings), table, *words)
 
 
 def _learned(learned: dict[str, Any]) -> str:
     """What was learned of an endpoint, in words."""
     capacity = learned["capacity"] or "Nothing is known of its capacity yet."
-    starts = f"Cold starts: p50 {learned['cold_start_p50_seconds']} s, p90 {learned['cold_start_p90_seconds']} s"
-    return f"{capacity} {starts} ({learned['cold_starts_known']} seen)."
+    p50, p90 = (learned[f"cold_start_{share}_seconds"] for share in ("p50", "p90"))
+    if not learned["cold_starts_known"]:
+        return f"{capacity} No cold start was seen yet; planned with: {p90:g} s." if p90 else capacity
+    return f"{capacity} Cold starts: p50 {p50:g} s, p90 {p90:g} s ({learned['cold_starts_known']} seen)."
+
+
+LANES = {
+    "actual": "what ran",
+    "scaler": "what was decided",
+    "static": "always on at max_replicas",
+    "together_v2": "the platform's autoscaler alone",
+    "hpa": "Kubernetes' HPA",
+}
+"""Ways of scaling that are compared on the live traffic."""
+
+
+def _compared(shadow: dict[str, Any]) -> str:
+    """What the live traffic would have cost whom, in words; what was decided only where something else ran."""
+    alike = shadow["actual"]["dollars"] == shadow["scaler"]["dollars"]
+    lanes = [name for name in LANES if name in shadow and not (alike and name == "scaler")]
+    costs = [f"{LANES[name]} ${shadow[name]['dollars']:,.2f} at {shadow[name]['attainment']:.1%}" for name in lanes]
+    return f"in the model, cost and work on time of {shadow['actual']['hours']:g} h of traffic: {', '.join(costs)}."
 
 
 def _budgets(budget: dict[str, Any]) -> list[str]:
@@ -73,13 +95,13 @@ def _window(window: dict[str, Any]) -> str:
 
 def _row(fields: dict[str, Any]) -> tuple[str, ...]:
     provider, sample = fields["provider"], fields["sample"]
+    ready, starting = ("unknown" if fields[name] is None else str(fields[name]) for name in ("ready", "starting"))
     return (
         provider.get("state", "unknown"),
-        str(fields["ready"]),
-        str(fields["starting"]),
+        ready,
+        starting,
         _bounds(fields),
         str(sample.get("in_flight", "unknown")),
-        f"${fields['estimated_cost_dollars']:.2f} (estimate)",
     )
 
 

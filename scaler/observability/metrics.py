@@ -65,14 +65,6 @@ class ControlMetrics:
             self._process.duration.observe(tick.seconds)
             self._process.last_tick.set_to_current_time()
 
-    def set_price(self, key: str, dollars_per_hour: float) -> None:
-        """What one replica costs."""
-        self._shape.price.labels(key).set(dollars_per_hour)
-
-    def add_cost(self, key: str, dollars: float) -> None:
-        """What the endpoint is estimated to have cost since the last call."""
-        self._steps.cost.labels(key).inc(dollars)
-
     def set_switches(self, *, paused: bool, dry_run: bool) -> None:
         """Whether anything may be sent at all."""
         self._process.paused.set(paused)
@@ -95,18 +87,18 @@ class _Shape:
         self._replicas = gauge("scaler_endpoint_replicas", "Replicas by state, estimated where not told.", ["endpoint", "state"])
         self._state = gauge("scaler_endpoint_state", "1 for the state that the provider reports, 0 for others.", ["endpoint", "state"])
         self._concurrency = gauge("scaler_endpoint_concurrency", "Mean requests in flight between the last two ticks.", ["endpoint"])
-        self.price = gauge("scaler_price_dollars_per_hour", "Price of one replica.", ["endpoint"])
+        self._price = gauge("scaler_price_dollars_per_hour", "Price of one replica.", ["endpoint"])
 
     def begin(self, key: str) -> None:
         """Nothing is known yet."""
-        for gauge in (self._min, self._max, self._concurrency, self.price):
+        for gauge in (self._min, self._max, self._concurrency, self._price):
             gauge.labels(key).set(math.nan)
         self._show_replicas(key, math.nan, math.nan)
         self._show_state(key, EndpointState.UNKNOWN)
 
     def remove(self, key: str) -> None:
         """The endpoint is no longer ours."""
-        for gauge in (self._min, self._max, self._replicas, self._state, self._concurrency, self.price):
+        for gauge in (self._min, self._max, self._replicas, self._state, self._concurrency, self._price):
             gauge.remove_by_labels({"endpoint": key})
 
     def show(self, tick: Tick) -> None:
@@ -114,6 +106,7 @@ class _Shape:
         key, bounds = tick.key, tick.decision.bounds
         self._min.labels(key).set(bounds.min_replicas)
         self._max.labels(key).set(bounds.max_replicas)
+        self._price.labels(key).set(math.nan if tick.price is None else tick.price)
         self._concurrency.labels(key).set(tick.sample.value.concurrency if isinstance(tick.sample, Known) else math.nan)
         self._show_state(key, tick.endpoint.value.state if isinstance(tick.endpoint, Known) else EndpointState.UNKNOWN)
         if tick.fleet is None:
@@ -194,7 +187,7 @@ class _Insight:
 
 
 class _Steps:
-    """Counters: what each endpoint's ticks have decided, done and cost."""
+    """Counters: what each endpoint's ticks have decided and done."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         counter = partial(Counter, registry=registry)
@@ -205,9 +198,6 @@ class _Steps:
         self._actions = counter("scaler_actions", "Calls to the update API by how they ended.", ["endpoint", "kind", "outcome"])
         self._skipped = counter("scaler_actions_skipped", "Ticks in which nothing was sent, by why.", ["endpoint", "why"])
         self._journal_errors = counter("scaler_journal_errors", "Decisions that the store did not take.", ["endpoint"])
-        self.cost = counter(
-            "scaler_estimated_cost_dollars", "Ready replicas x price x time since the start; an estimate, not the bill.", ["endpoint"]
-        )
 
     def begin(self, key: str) -> None:
         """Everything at zero."""
@@ -217,12 +207,12 @@ class _Steps:
             self._actions.labels(key, kind.value, outcome.value)
         for why in SkipReason:
             self._skipped.labels(key, why.value)
-        for counter in (self._holds, self._journal_errors, self.cost):
+        for counter in (self._holds, self._journal_errors):
             counter.labels(key)
 
     def remove(self, key: str) -> None:
         """The endpoint is no longer ours."""
-        for counter in (self._decisions, self._holds, self._actions, self._skipped, self._journal_errors, self.cost):
+        for counter in (self._decisions, self._holds, self._actions, self._skipped, self._journal_errors):
             counter.remove_by_labels({"endpoint": key})
 
     def count(self, tick: Tick) -> None:

@@ -1,4 +1,4 @@
-"""What a tick means to those who watch: metrics, one wide log event, the status page, and the running estimate of the bill."""
+"""What a tick means to those who watch: metrics, one wide log event, the status page. What it costs is the ledger's to say."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ import structlog
 
 from scaler.actuator import Skipped
 from scaler.controller import Tick
-from scaler.model import Decision, Endpoint, Known, Observation, Price, Reason, Sample
+from scaler.model import Decision, Endpoint, Known, Observation, Reason, Sample
 from scaler.observability.metrics import ControlMetrics
 from scaler.policy.cold_start import PLANNED
 from scaler.policy.learned import Learned
@@ -26,8 +26,6 @@ class Watched:
     """What is remembered of one endpoint for the status page."""
 
     tick: Tick | None = None
-    price: Price | None = None
-    cost_dollars: float = 0.0
     recent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=RECENT))
 
 
@@ -47,7 +45,7 @@ class Reporter:
     """Called with each tick; answers the status page. Never raises for what a tick contains."""
 
     def __init__(self, metrics: ControlMetrics, shadows: Shadows) -> None:
-        """Endpoints are told by `set_endpoints`; shadows are told of each tick once its price is known."""
+        """Endpoints are told by `set_endpoints`; shadows are told of each tick whose price is known."""
         self._metrics = metrics
         self._shadows = shadows
         self._watched: dict[str, Watched] = {}
@@ -56,18 +54,12 @@ class Reporter:
         """Watch these, keeping what is known of those that stay."""
         self._watched = {key: self._watched.get(key, Watched()) for key in keys}
 
-    def set_price(self, key: str, price: Price) -> None:
-        """Price of one replica, for the estimate of the bill."""
-        self._watched[key].price = price
-        self._metrics.set_price(key, price.cents_per_minute * 60 / 100)
-
     def __call__(self, tick: Tick) -> None:
         """Tell everyone who watches."""
         watched = self._watched[tick.key]
         changed = _is_news(watched.tick, tick)
-        self._bill(watched, tick)
-        if watched.price is not None:
-            self._shadows.follow(tick, watched.price.cents_per_minute * 60 / 100)
+        if tick.price is not None:
+            self._shadows.follow(tick, tick.price)
         watched.tick = tick
         self._metrics.observe(tick)
         (log.info if changed else log.debug)("decision", **wide_event(tick))
@@ -87,20 +79,9 @@ class Reporter:
             "learned": _learned_fields(tick.learned),
             "forecast": _forecast_fields(tick.outlook),
             "shadow": self._shadows.status(key),
-            "price_dollars_per_hour": watched.price.cents_per_minute * 60 / 100 if watched.price else None,
-            "estimated_cost_dollars": round(watched.cost_dollars, 4),
+            "price_dollars_per_hour": tick.price,
             "recent": list(watched.recent),
         }
-
-    def _bill(self, watched: Watched, tick: Tick) -> None:
-        """Ready replicas x price x time since the last tick; an estimate, the provider's bill is the truth."""
-        before = watched.tick
-        if before is None or before.fleet is None or watched.price is None:
-            return
-        minutes = max(0.0, tick.decision.at - before.decision.at) / 60
-        dollars = before.fleet.ready * watched.price.cents_per_minute * minutes / 100
-        watched.cost_dollars += dollars
-        self._metrics.add_cost(tick.key, dollars)
 
 
 def _is_news(before: Tick | None, tick: Tick) -> bool:

@@ -45,12 +45,14 @@ class Standing:
     replicas: ready and starting, now
     dollars:  billed, starting replicas included
     work, on_time: what arrived and what of it was on time, in replica-seconds
+    seconds:  of traffic that were followed
     """
 
     replicas: int
     dollars: float = 0.0
     work: float = 0.0
     on_time: float = 0.0
+    seconds: float = 0.0
 
     @property
     def attainment(self) -> float:
@@ -92,6 +94,7 @@ class Shadow:
                 before.dollars + replicas * beat.dollars_per_hour * seconds / 3600,
                 before.work + beat.offered * seconds,
                 before.on_time + on_time,
+                before.seconds + seconds,
             )
         self._before = beat.offered
 

@@ -48,9 +48,14 @@ class Shadows:
         return self._shadows[tick.key][1]
 
     def status(self, key: str) -> dict[str, Any]:
-        """For the status page: dollars, share of work on time and replicas by lane; empty before the first tick."""
+        """For the status page: dollars, share of work on time, replicas and hours followed by lane; empty before the first tick."""
         return {
-            name: {"dollars": round(lane.dollars, 2), "attainment": round(lane.attainment, 4), "replicas": lane.replicas}
+            name: {
+                "dollars": round(lane.dollars, 2),
+                "attainment": round(lane.attainment, 4),
+                "replicas": lane.replicas,
+                "hours": round(lane.seconds / 3600, 2),
+            }
             for name, lane in (self._standings(key).items() if key in self._shadows else ())
         }
 

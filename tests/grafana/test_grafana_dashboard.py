@@ -139,7 +139,7 @@ def test_rates_span_the_rate_interval(dashboard: Dashboard) -> None:
 def test_counters_are_never_shown_bare_but_for_the_bill(dashboard: Dashboard) -> None:
     for title, expression in dashboard.queries().items():
         for name in re.findall(r"(scaler_\w+_(?:total|bucket))\{[^}]*\}(?!\[)", expression):
-            assert name == "scaler_estimated_cost_dollars_total", title
+            assert name == "scaler_ledger_dollars_total", title
 
 
 def test_the_metrics_that_it_names_exist(dashboard: Dashboard, exported: dict[str, Series]) -> None:

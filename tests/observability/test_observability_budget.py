@@ -1,5 +1,6 @@
 """Budgets, windows and the ledger as those who watch see them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,21 @@ from rich.console import Console
 from structlog.testing import capture_logs
 
 from scaler.clock import VirtualClock
+from scaler.controller import Tick
 from scaler.ledger import Ledger
 from scaler.model import Bounds, Endpoint, EndpointState, Price, Stage, Window, WindowKind
 from scaler.observability.budget import BudgetCollector, budget_status
+from scaler.observability.metrics import ControlMetrics
+from scaler.observability.report import Reporter
 from scaler.observability.windows import WindowCollector, windows_status
+from scaler.policy.demand import Load
 from scaler.policy.fleet import Fleet
-from scaler.settings import Settings
+from scaler.policy.learned import Learned
+from scaler.settings import EndpointSettings, Settings
+from scaler.shadow import Shadows
 from scaler.show import status
 from scaler.store.sqlite import SqliteStore
+from tests.observability.ticks import TickStory
 
 
 @pytest.fixture
@@ -81,21 +89,56 @@ def test_windows_in_force_are_metrics_and_those_that_come_are_not() -> None:
     assert registry.get_sample_value("scaler_override_expires_timestamp_seconds", {"endpoint": "chat"}) == 60
 
 
-def test_the_status_in_a_terminal(ledger: Ledger, clock: VirtualClock) -> None:
-    clock.advance(3600 * 7)
+def in_a_terminal(ledger: Ledger, endpoints: dict[str, Any]) -> str:
     answer: dict[str, Any] = {
         "now": 50.0,
         "paused": None,
         "dry_run": False,
         "declared": {},
-        "endpoints": {},
+        "endpoints": endpoints,
         "windows": {"chat": windows_status(WINDOWS, 50.0)},
         "budget": budget_status(ledger),
     }
     console = Console(width=160, record=True)
     console.print(status(answer))
-    text = console.export_text()
+    return console.export_text()
+
+
+def test_the_status_in_a_terminal(ledger: Ledger, clock: VirtualClock) -> None:
+    clock.advance(3600 * 7)
+    text = in_a_terminal(ledger, {})
     assert "chat: schedule 'office': floor 3, until 1970-01-01 00:01:40 UTC" in text
     assert "chat: event 'launch': multiplier 3, from 1970-01-01 00:01:30 UTC" in text
     assert "budget chat day: $84.00 of $100.00 [no prewarm]" in text
     assert "budget total hour: $12.00 of $30.00 an hour" in text
+
+
+def reported(ledger: Ledger, *ticks: Tick) -> str:
+    """These ticks of an endpoint as `scaler status` tells them."""
+    shadows = Shadows()
+    shadows.use({"chat": EndpointSettings(id="e", max_replicas=4)})
+    reporter = Reporter(ControlMetrics(["chat"]), shadows)
+    reporter.set_endpoints(["chat"])
+    for tick in ticks:
+        reporter(tick)
+    return in_a_terminal(ledger, reporter.status())
+
+
+def test_the_status_tells_what_it_costs_by_the_ledger_and_what_others_would(ledger: Ledger, clock: VirtualClock) -> None:
+    clock.advance(3600)
+    hour = [Learned(loads=(Load(start, start + 10.0, 0.8, 0.8),)) for start in range(0, 3600, 10)]
+    text = reported(ledger, *(TickStory(bounds=Bounds(2, 2), fleet=Fleet(2), learned=learned, price=6.0).tick() for learned in hour))
+    assert re.search(r"chat +│ STARTED │ 2 +│ 0 +│ 2\.\.2 +│ 5 +│ \$12\.00 │ \$12\.00", text), text
+    assert (
+        "chat: in the model, cost and work on time of 1 h of traffic: what ran $12.00 at 100.0%, always on at max_replicas $24.00" in text
+    )
+    assert "what was decided" not in text, "it is what ran"
+    other = reported(ledger, *(TickStory(bounds=Bounds(1, 1), fleet=Fleet(2), learned=learned, price=6.0).tick() for learned in hour))
+    assert "what ran $12.00 at 100.0%, what was decided $6.00 at 100.0%, always on" in other, "as in a dry run"
+
+
+def test_what_is_not_known_is_no_none(ledger: Ledger) -> None:
+    text = reported(ledger, TickStory(state=None, fleet=None).tick())
+    assert re.search(r"chat +│ unknown │ unknown │ unknown +│ 2\.\.4", text), text
+    assert "None" not in text
+    assert "in the model" not in text, "without a price nothing can be compared"

@@ -40,7 +40,6 @@ def test_before_the_first_tick_counters_are_zero_and_gauges_not_known(metrics: C
         for why in SkipReason:
             assert value(registry, "scaler_actions_skipped_total", endpoint=key, why=why.value) == 0
         assert value(registry, "scaler_actions_total", endpoint=key, kind="start", outcome="unknown") == 0
-        assert value(registry, "scaler_estimated_cost_dollars_total", endpoint=key) == 0
         for name in ("scaler_endpoint_min_replicas", "scaler_endpoint_concurrency", "scaler_price_dollars_per_hour"):
             assert math.isnan(value(registry, name, endpoint=key) or 0)
         assert value(registry, "scaler_endpoint_state", endpoint=key, state="unknown") == 1
@@ -112,13 +111,10 @@ def test_what_was_not_sent_counts_by_why(metrics: ControlMetrics) -> None:
 
 
 def test_money_and_switches(metrics: ControlMetrics) -> None:
-    metrics.set_price("chat", 6.6)
-    metrics.add_cost("chat", 1.25)
-    metrics.add_cost("chat", 0.25)
+    metrics.observe(TickStory(price=6.6).tick())
     metrics.set_switches(paused=True, dry_run=False)
     registry = metrics.registry
     assert value(registry, "scaler_price_dollars_per_hour", endpoint="chat") == 6.6
-    assert value(registry, "scaler_estimated_cost_dollars_total", endpoint="chat") == 1.5
     assert (value(registry, "scaler_paused"), value(registry, "scaler_dry_run")) == (1, 0)
 
 

@@ -56,6 +56,7 @@ class TickStory:
     journal_error: str | None = None
     learned: Learned = field(default_factory=Learned)
     outlook: Outlook = field(default_factory=Outlook)
+    price: float | None = None
 
     def tick(self) -> Tick:
         reasons = tuple(Reason(code, f"{code}.") for code in self.reasons)
@@ -71,6 +72,7 @@ class TickStory:
             self.result,
             self.journal_error,
             0.02,
+            self.price,
         )
 
     def _sample(self) -> Observation[Sample]:

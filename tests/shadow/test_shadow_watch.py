@@ -45,7 +45,7 @@ def test_an_hour_in_all_lanes() -> None:
     assert seen["scaler_shadow_dollars_total", "static"] == pytest.approx(24.0)
     assert seen["scaler_shadow_work_replica_seconds_total", "hpa"] == pytest.approx(2880.0)
     assert set(shadows.status("chat")) == {"actual", "scaler", "static", "together_v2", "hpa"}
-    assert shadows.status("chat")["scaler"] == {"dollars": 6.0, "attainment": 1.0, "replicas": 1}
+    assert shadows.status("chat")["scaler"] == {"dollars": 6.0, "attainment": 1.0, "replicas": 1, "hours": 1.0}
 
 
 @pytest.mark.parametrize(
