@@ -174,7 +174,7 @@ def _decide_stopped(situation: Situation, state: PolicyState) -> Decision:
     if not settings.idle.wake:
         why = "The endpoint is stopped and requests come in, but the configuration does not allow to start it (idle.wake)."
         return _hold(situation, state, *who, Reason(ReasonCode.IDLE_KEPT, why, {"arrivals": calls}))
-    why = f"{calls} requests came in the last {window:.0f} s while the endpoint was stopped: start it."
+    why = f"{calls} {'request' if calls == 1 else 'requests'} came in the last {window:.0f} s while the endpoint was stopped: start it."
     reason = Reason(ReasonCode.WAKE, why, {"arrivals": calls})
     return _decision(situation, Course(settings.min_replicas, (*who, reason)), Power.RUN, floor_max=0)
 

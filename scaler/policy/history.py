@@ -15,16 +15,18 @@ class History:
     samples: tuple[Sample, ...] = ()
     known_since: float | None = None
     """Start of the unbroken run of known samples that reaches to the last one; None while the last one is unknown."""
+    busy_until: float | None = None
+    """`last_busy` of the samples up to the one before the last, those among them that are no longer kept."""
 
     def add(self, observed: Observation[Sample], *, keep_seconds: float) -> "History":
         """The history with one more observation, without what ended more than ``keep_seconds`` before it."""
         if not isinstance(observed, Known):
-            return History(self.samples, None)
+            return History(self.samples, None, self.last_busy())
         sample = observed.value
         horizon = sample.end - keep_seconds
         kept = tuple(old for old in self.samples[-(MAX_SAMPLES - 1) :] if old.end > horizon)
         since = sample.start if self.known_since is None else self.known_since
-        return History((*kept, sample), since)
+        return History((*kept, sample), since, self.last_busy())
 
     def since(self, start: float) -> Iterator[Sample]:
         """Samples that end after ``start``, newest first."""
@@ -55,5 +57,5 @@ class History:
         return slow / answers if answers else 0.0
 
     def last_busy(self) -> float | None:
-        """End of the newest sample that saw a request; None if none did."""
-        return next((s.end for s in reversed(self.samples) if s.arrivals or s.in_flight or s.concurrency > 0), None)
+        """End of the newest sample that saw a request, however long ago; None if none did."""
+        return next((s.end for s in reversed(self.samples) if s.arrivals or s.in_flight or s.concurrency > 0), self.busy_until)

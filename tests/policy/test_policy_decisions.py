@@ -194,7 +194,8 @@ def test_requests_of_the_last_minute_wake_it() -> None:
     assert decided(case) == of(2, power=Power.RUN, reasons=(wake,))
     assert decided(replace(case, stopped_by_us=False)) == of(2, power=Power.RUN, reasons=(BY_OTHERS, wake))
     assert decided(replace(case, calls=31)).reasons[0].numbers == {"arrivals": 31}
-    assert decided(replace(case, calls=1, history=seen(5.0, known=False))).reasons[0].numbers == {"arrivals": 1}
+    once = decided(replace(case, calls=1, history=seen(5.0, known=False))).reasons[0]
+    assert (once.sentence[:15], once.numbers) == ("1 request came ", {"arrivals": 1})
 
 
 def test_who_may_not_be_woken_is_called_in_vain_and_that_is_said() -> None:
@@ -237,6 +238,15 @@ def test_a_floor_is_had_even_where_the_traffic_is_not_known() -> None:
 # What idles may sleep.
 
 FIXED = IdleSettings(allow_stop=True, stop_after_minutes=20)
+
+
+def test_a_request_whose_sample_is_gone_counts_still() -> None:
+    """A loop of one second keeps samples of a quarter of an hour."""
+    quiet = replace(seen(*[0.0] * 90), known_since=NOW - 3600)
+    assert codes(Case(quiet, idle=FIXED)) == [ReasonCode.IDLE_STOP]
+    assert codes(Case(replace(quiet, busy_until=NOW - 1190), idle=FIXED)) != [ReasonCode.IDLE_STOP]
+    told = decided(Case(replace(quiet, busy_until=NOW - 1320), idle=FIXED))
+    assert told.sentence == "No request for 22 minutes, 20 are enough: stop."
 
 
 def test_idle_for_as_long_as_configured_it_stops() -> None:

@@ -65,3 +65,19 @@ def test_a_sample_is_busy_by_arrivals_by_what_is_in_flight_or_by_what_was() -> N
         assert History((busy, sample(40, 0.0)), 30).last_busy() == 40
     assert History((sample(0, 1.0), sample(10, 1.0), still), 0).last_busy() == 20
     assert History((still,), 30).last_busy() is None
+
+
+def test_the_last_request_is_remembered_longer_than_its_sample_and_over_gaps() -> None:
+    quiet = [(10.0 * number, 0.0) for number in range(1, 20)]
+    assert seen((0, 1.0), *quiet, keep=60).last_busy() == 10
+    gap = seen((0, 1.0), *quiet, keep=60).add(Unknown("cut off", 210), keep_seconds=60)
+    assert gap.last_busy() == 10
+    assert gap.add(Known(sample(220, 2.0), "story", 230), keep_seconds=60).last_busy() == 230
+    assert seen(*quiet, keep=60).last_busy() is None
+
+
+def test_a_fast_loop_forgets_samples_but_not_when_the_last_request_was() -> None:
+    seconds = ((float(at), 1.0 if at < 10 else 0.0) for at in range(0, 20_000, 10))
+    many = seen(*seconds, keep=1e9)
+    assert many.samples[0].start > 10
+    assert many.last_busy() == 10
