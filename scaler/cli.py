@@ -25,7 +25,7 @@ from scaler.replay import Summary
 from scaler.replay import replay as make_again
 from scaler.settings import ConfigError, load
 from scaler.store.base import StoreError
-from scaler.store.sqlite import read_journal
+from scaler.store.sqlite import journalled, read_journal
 from scaler.world import command
 from scaler.world.workload import TraceError
 
@@ -96,7 +96,10 @@ def explain(endpoint: str, config: Config, *, limit: Annotated[int, typer.Option
 @app.command()
 def replay(endpoint: str, config: Config) -> None:
     """Make the journalled decisions about ENDPOINT again from what they were made from; exit 1 if one comes out otherwise."""
-    summary = Summary.of(make_again(read_journal(load(config).store.path, endpoint)))
+    path = load(config).store.path
+    if endpoint not in (known := journalled(path)):
+        raise BadUsage(f"{endpoint}: expected an endpoint that the journal has decisions of: {', '.join(known) or 'none yet'}")
+    summary = Summary.of(make_again(read_journal(path, endpoint)))
     Console().print(show.replayed(endpoint, summary))
     raise typer.Exit(1 if summary.different else 0)
 
@@ -129,6 +132,8 @@ def override_endpoint(
 ) -> None:
     """Impose a floor or a ceiling on ENDPOINT for a while; it survives restarts. With neither: list what stands."""
     settings = load(config)
+    if clear and (floor, ceiling, lasting) != (None, None, None):
+        raise override.BadOverride("expected --clear alone; a new override takes the place of the old one by itself")
     if endpoint is not None and clear:
         typer.echo(override.clear_override(settings, endpoint))
     elif endpoint is not None and (floor, ceiling, lasting) != (None, None, None):

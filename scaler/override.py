@@ -2,7 +2,6 @@
 
 import math
 import re
-from pathlib import Path
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -13,7 +12,6 @@ from scaler.model import Override
 from scaler.observability.client import ask
 from scaler.settings import EndpointSettings, Settings, misfit
 from scaler.show import moment
-from scaler.store.base import StoreError, StoreFault
 from scaler.store.beside import impose, lift, read_overrides
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -43,7 +41,6 @@ def set_override(settings: Settings, key: str, floor: int | None, ceiling: int |
         raise BadOverride(f"endpoints.{key}: {trouble}")
     now = now_of(settings)
     override = Override(key, now, now + seconds_of(lasting), floor, ceiling)
-    _there(settings.store.path)
     impose(settings.store.path, override)
     return f"{key}: {_limits(override)} until {moment(override.ends)} UTC, from the daemon's next tick on"
 
@@ -51,7 +48,6 @@ def set_override(settings: Settings, key: str, floor: int | None, ceiling: int |
 def clear_override(settings: Settings, key: str) -> str:
     """Take it back and say so; raises `BadOverride` and `StoreError`."""
     _known(settings, key)
-    _there(settings.store.path)
     return f"{key}: the override is cleared" if lift(settings.store.path, key) else f"{key}: there is no override"
 
 
@@ -59,9 +55,8 @@ def list_overrides(settings: Settings, key: str | None) -> RenderableType:
     """What stands now, of one endpoint or all; raises `BadOverride` and `StoreError`."""
     if key is not None:
         _known(settings, key)
-    _there(settings.store.path)
-    now = now_of(settings)
-    standing = [each for each in read_overrides(settings.store.path) if each.ends > now and key in (None, each.endpoint)]
+    overrides, now = read_overrides(settings.store.path), now_of(settings)
+    standing = [each for each in overrides if each.ends > now and key in (None, each.endpoint)]
     if not standing:
         return Text("No override.")
     table = Table("endpoint", "limits", "since (UTC)", "until (UTC)")
@@ -82,11 +77,6 @@ def _known(settings: Settings, key: str) -> EndpointSettings:
     if key not in settings.endpoints:
         raise BadOverride(f"{key}: expected one of {', '.join(settings.endpoints)}")
     return settings.endpoints[key]
-
-
-def _there(path: Path) -> None:
-    if not path.exists():
-        raise StoreError(StoreFault.IO, f"{path} does not exist yet; the daemon makes it when it starts")
 
 
 def _limits(override: Override) -> str:

@@ -63,9 +63,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
     """Bring a database (in autocommit mode) to the newest version; `StoreError` if it is newer still or somebody else's."""
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(migrations):
-        raise StoreError(StoreFault.SCHEMA, f"schema version {version}; this scaler knows {len(migrations)}: a newer one wrote the file")
+    version = _version(connection, len(migrations))
     if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         raise StoreError(StoreFault.SCHEMA, "the file is a database of something else")
     for number, statements in enumerate(migrations[version:], start=version + 1):
@@ -78,3 +76,17 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] 
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def require_newest(connection: sqlite3.Connection) -> None:
+    """For whoever may not migrate: `StoreError` unless the database is at the newest version."""
+    newest = len(MIGRATIONS)
+    if (version := _version(connection, newest)) < newest:
+        raise StoreError(StoreFault.SCHEMA, f"schema version {version}, not {newest} yet; the daemon brings it there when it starts")
+
+
+def _version(connection: sqlite3.Connection, newest: int) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > newest:
+        raise StoreError(StoreFault.SCHEMA, f"schema version {version}; this scaler knows {newest}: a newer one wrote the file")
+    return version

@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 from scaler.model import Account, Action, ActionKind, Bounds, Decision, Endpoint, Entry, Inputs, Intent, Outcome, OutcomeStatus, Override
 from scaler.store.base import Checkpoint, DecisionRecord, IntentRecord, StoreError, StoreFault
 from scaler.store.codec import decode, encode
-from scaler.store.schema import migrate
+from scaler.store.schema import migrate, require_newest
 
 T = TypeVar("T")
 
@@ -143,20 +143,14 @@ def _intent(row: tuple[int, float, str, str, str, str | None]) -> Intent:
 
 def read_decisions(path: Path, endpoint: str, limit: int) -> list[DecisionRecord]:
     """What `SqliteStore.decisions` says, for another process while the daemon runs: read-only, blocking. Raises `StoreError`."""
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as connection:
-            return [_decision_record(row) for row in connection.execute(DECISIONS, (endpoint, limit))]
-    except FAILURES as error:
-        raise StoreError(_fault(error), f"{path}: {error}") from error
+    with visit(path) as connection:
+        return [_decision_record(row) for row in connection.execute(DECISIONS, (endpoint, limit))]
 
 
 def read_journal(path: Path, endpoint: str) -> Iterator[DecisionRecord]:
     """All decisions of an endpoint, oldest first, with their checkpoints; for another process, read-only, blocking. Raises `StoreError`."""
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as connection:
-            yield from map(_journal_record, connection.execute(JOURNAL, (endpoint,)))
-    except FAILURES as error:
-        raise StoreError(_fault(error), f"{path}: {error}") from error
+    with visit(path) as connection:
+        yield from map(_journal_record, connection.execute(JOURNAL, (endpoint,)))
 
 
 def journalled(path: Path) -> list[str]:
@@ -169,8 +163,11 @@ def journalled(path: Path) -> list[str]:
 def visit(path: Path, *, write: bool = False) -> Iterator[sqlite3.Connection]:
     """The file for a moment, for another process while the daemon runs or does not; one transaction, blocking. Raises `StoreError`."""
     mode = "rw" if write else "ro"
+    if not path.exists():
+        raise StoreError(StoreFault.IO, f"{path} does not exist yet; the daemon makes it when it starts")
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS)) as connection, connection:
+            require_newest(connection)
             yield connection
     except FAILURES as error:
         raise StoreError(_fault(error), f"{path}: {error}") from error
@@ -178,21 +175,15 @@ def visit(path: Path, *, write: bool = False) -> Iterator[sqlite3.Connection]:
 
 def declared_id(path: Path, key: str) -> str | None:
     """What `SqliteStore.declared` says of ``key``, for another process; read-only, blocking. Raises `StoreError`."""
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as connection:
-            row = connection.execute("SELECT endpoint_id FROM declared WHERE key = ?", (key,)).fetchone()
-            return None if row is None else str(row[0])
-    except FAILURES as error:
-        raise StoreError(_fault(error), f"{path}: {error}") from error
+    with visit(path) as connection:
+        row = connection.execute("SELECT endpoint_id FROM declared WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row[0])
 
 
 def forget_declared(path: Path, key: str, endpoint_id: str) -> None:
     """Remove the memory that ``key`` became ``endpoint_id``, for another process while the daemon runs; blocking. Raises `StoreError`."""
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as connection, connection:
-            connection.execute("DELETE FROM declared WHERE key = ? AND endpoint_id = ?", (key, endpoint_id))
-    except FAILURES as error:
-        raise StoreError(_fault(error), f"{path}: {error}") from error
+    with visit(path, write=True) as connection:
+        connection.execute("DELETE FROM declared WHERE key = ? AND endpoint_id = ?", (key, endpoint_id))
 
 
 class SqliteStore:

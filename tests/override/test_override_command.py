@@ -58,6 +58,7 @@ def test_set_list_and_clear(config: Path, tmp_path: Path) -> None:
         (("chat", "--floor", "5", "--for", "2h"), "expected floor <= max_replicas, got 5 > 4"),
         (("chat", "--ceiling", "1", "--for", "2h"), "expected ceiling >= min_replicas, got 1 < 2"),
         (("chat", "--floor", "4", "--ceiling", "3", "--for", "2h"), "expected floor <= ceiling"),
+        (("chat", "--clear", "--floor", "3", "--for", "2h"), "expected --clear alone"),
         (("chat", "--floor", "3"), "and --for beside it"),
         (("chat", "--for", "2h"), "expected --floor or --ceiling"),
         (("caht", "--floor", "3", "--for", "2h"), "expected one of chat"),

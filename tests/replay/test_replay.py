@@ -108,3 +108,5 @@ async def test_the_command_says_what_came_out(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["replay", "chat", "--config", str(tmp_path / "scaler.yaml")])
     assert result.exit_code == 0, result.output
     assert "30 decisions made again, bit for bit the same; 0 came out otherwise" in " ".join(result.output.split())
+    unknown = CliRunner().invoke(app, ["replay", "chta", "--config", str(tmp_path / "scaler.yaml")])
+    assert str(unknown.exception) == "chta: expected an endpoint that the journal has decisions of: chat"

@@ -17,9 +17,10 @@ import pytest
 
 from scaler.model import Inputs, Known, Outcome, OutcomeStatus, Unknown
 from scaler.store.base import StoreError, StoreFault
+from scaler.store.beside import read_overrides
 from scaler.store.codec import encode
 from scaler.store.schema import MIGRATIONS, migrate
-from scaler.store.sqlite import MAX_WAITING, SqliteStore, read_decisions
+from scaler.store.sqlite import MAX_WAITING, SqliteStore, journalled, read_decisions, read_journal
 
 Opener = Callable[[], Awaitable[SqliteStore]]
 
@@ -114,6 +115,19 @@ async def test_a_log_that_broke_off_loses_the_end_only(store: SqliteStore, reope
     assert again.moved_aside is None
     assert 0 < len(kept) < 20
     assert kept == list(range(len(kept), 0, -1))
+
+
+@pytest.mark.parametrize(("version", "why"), [(len(MIGRATIONS) - 1, "the daemon brings it"), (len(MIGRATIONS) + 1, "a newer one")])
+async def test_who_only_visits_a_file_of_another_version_says_so_and_leaves_it_alone(store: SqliteStore, version: int, why: str) -> None:
+    await store.close()
+    with closing(sqlite3.connect(store.path)) as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+    before = store.path.read_bytes()
+    for read in (lambda: journalled(store.path), lambda: list(read_journal(store.path, "chat")), lambda: read_overrides(store.path)):
+        with pytest.raises(StoreError, match=f"schema version {version}.*{why}") as caught:
+            read()
+        assert caught.value.fault is StoreFault.SCHEMA
+    assert store.path.read_bytes() == before
 
 
 async def test_a_file_of_a_newer_scaler_is_left_alone(store: SqliteStore, reopen: Opener) -> None:
