@@ -8,13 +8,13 @@ every `CHECKPOINT_SECONDS`. Pruning takes the beginning of the chain: what is le
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from scaler.model import Decision
 from scaler.policy import Memory, step
 from scaler.pooled import LIVE
 from scaler.settings import EndpointSettings
-from scaler.store.base import Checkpoint, DecisionRecord
+from scaler.store.base import Checkpoint, DecisionRecord, StoreError, StoreFault
 from scaler.store.codec import decode, encode
 
 CHECKPOINT_SECONDS = 6 * 3600.0
@@ -65,17 +65,21 @@ def checkpoint(settings: EndpointSettings, memory: Memory) -> Checkpoint:
     return Checkpoint(settings.model_dump_json(), encode(memory))
 
 
-def replay(records: Iterable[DecisionRecord]) -> Iterator[Replayed]:
-    """Make each decision of one endpoint again; ``records`` oldest first.
+def restore(kept: Checkpoint) -> tuple[EndpointSettings, Memory]:
+    """What `checkpoint` has kept. Raises `StoreError` for one that this version cannot read."""
+    try:
+        return EndpointSettings.model_validate_json(kept.settings), _MEMORY.validate_json(kept.memory)
+    except ValidationError as error:
+        raise StoreError(StoreFault.CORRUPT, f"a checkpoint is not one of this version ({error.error_count()} faults)") from None
 
-    Raises pydantic's `ValidationError` for a checkpoint that this version cannot read.
-    """
+
+def replay(records: Iterable[DecisionRecord]) -> Iterator[Replayed]:
+    """Make each decision of one endpoint again; ``records`` oldest first. Raises `StoreError` where `restore` does."""
     settings: EndpointSettings | None = None
     memory = Memory()
     for record in records:
         if record.checkpoint is not None:
-            settings = EndpointSettings.model_validate_json(record.checkpoint.settings)
-            memory = _MEMORY.validate_json(record.checkpoint.memory)
+            settings, memory = restore(record.checkpoint)
         if settings is None:
             yield Replayed(record, None)
             continue

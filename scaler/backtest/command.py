@@ -127,7 +127,8 @@ def _mode(path: Path, options: Options) -> Play:
 def _watching(runs: int) -> Iterator[Watch]:
     """A bar of so many runs on standard error."""
     columns = (BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=runs)
         planned = 0
 

@@ -1,8 +1,9 @@
 """What the daemon itself has recorded, as traffic.
 
-Demand is the recorded concurrency divided by what a replica serves well by the endpoint's settings: replicas as they were needed, not
-scaled. Where replicas were too few, requests that waited are part of it. Samples are laid out by the wall clock; what no sample covers
-is a gap, in which nothing is known: no policy sees anything there, and nothing that happens there is scored.
+Demand is the recorded concurrency divided by what a replica serves well, by the endpoint's settings or as the daemon had learned it by its
+newest checkpoint: replicas as they were needed, not scaled. Where replicas were too few, requests that waited are part of it. Samples are
+laid out by the wall clock; what no sample covers is a gap, in which nothing is known: no policy sees anything there, and nothing that
+happens there is scored.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,8 +15,9 @@ import numpy as np
 from scaler.backtest.demand import MAX_DAYS, STEP_SECONDS, Demand, Traffic
 from scaler.backtest.options import BadUsage
 from scaler.model import Known, Sample
-from scaler.settings import EndpointSettings, PolicySettings
-from scaler.store.base import DecisionRecord, StoreError
+from scaler.replay import restore
+from scaler.settings import PolicySettings
+from scaler.store.base import Checkpoint, DecisionRecord, StoreError
 from scaler.store.sqlite import journalled, read_journal
 
 COVERED = 0.9
@@ -49,14 +51,21 @@ def read_store(path: Path) -> dict[str, Traffic]:
 
 def _traffic(records: Iterable[DecisionRecord]) -> Traffic | None:
     """The journal of one endpoint, oldest first, as traffic; None without known samples."""
-    per_replica = PolicySettings().per_replica
+    newest: Checkpoint | None = None
     spans: list[Span] = []
     for record in records:
-        if record.checkpoint is not None:
-            per_replica = EndpointSettings.model_validate_json(record.checkpoint.settings).policy.per_replica
+        newest = record.checkpoint or newest
         spans += _span(record)
     ordered = list(_without_overlap(spans))
-    return lay_out(ordered, per_replica) if ordered else None
+    return lay_out(ordered, _per_replica(newest)) if ordered else None
+
+
+def _per_replica(newest: Checkpoint | None) -> float:
+    """Requests in flight that a replica serves well, as the daemon took it last."""
+    if newest is None:
+        return PolicySettings().per_replica
+    settings, memory = restore(newest)
+    return memory.learned.per_replica(settings)
 
 
 def _span(record: DecisionRecord) -> Iterator[Span]:

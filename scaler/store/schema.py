@@ -81,7 +81,10 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] 
 def require_newest(connection: sqlite3.Connection) -> None:
     """For whoever may not migrate: `StoreError` unless the database is at the newest version."""
     newest = len(MIGRATIONS)
-    if (version := _version(connection, newest)) < newest:
+    version = _version(connection, newest)
+    if version == 0:
+        raise StoreError(StoreFault.SCHEMA, "there is no store in this file; the daemon makes one when it starts")
+    if version < newest:
         raise StoreError(StoreFault.SCHEMA, f"schema version {version}, not {newest} yet; the daemon brings it there when it starts")
 
 

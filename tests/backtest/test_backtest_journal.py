@@ -13,6 +13,12 @@ from scaler.backtest.live import KEY, Live, settings_of
 from scaler.backtest.policies import Case, score
 from scaler.backtest.stage import Hours, Stage, demand_of
 from scaler.model import Bounds, Decision, Inputs, Known, Power, Sample, Unknown
+from scaler.policy import Memory
+from scaler.policy.capacity import Estimate
+from scaler.policy.learned import Learned
+from scaler.replay import checkpoint
+from scaler.settings import EndpointSettings
+from scaler.store.base import Checkpoint
 from scaler.store.sqlite import SqliteStore
 from scaler.world.workload import Arrival
 from tests.backtest.traces import backtest, rows_of
@@ -30,14 +36,14 @@ def spans(*given: Sample) -> list[Span]:
     return [Span(NOON + each.start, NOON + each.end, each) for each in given]
 
 
-async def write(path: Path, figures: list[float | None], *, key: str = "chat", boot: float = 5.0) -> None:
-    """A store with a decision every ten seconds; None: the meter was silent."""
+async def write(path: Path, figures: list[float | None], *, key: str = "chat", boot: float = 5.0, kept: Checkpoint | None = None) -> None:
+    """A store with a decision every ten seconds; None: the meter was silent. ``kept``: checkpoint with the first one."""
     store = await SqliteStore.open(path, NOON)
     for number, concurrency in enumerate(figures):
         now = boot + 10.0 * (number + 1)
         seen = Unknown("silent", now) if concurrency is None else Known(sample(now - 10, concurrency), "meter", now)
         decision = Decision(key, NOON + now, Bounds(1, 1), 0, Power.KEEP, hold=True, reasons=())
-        await store.record_decision(decision, Inputs(seen, Unknown("story", now), now, NOON + now))
+        await store.record_decision(decision, Inputs(seen, Unknown("story", now), now, NOON + now), kept if number == 0 else None)
     await store.close()
 
 
@@ -69,6 +75,24 @@ async def test_a_wall_clock_that_was_set_back_tells_nothing_twice(tmp_path: Path
     traffic = read_store(path)["chat"]
     assert traffic.demand.size == 9
     assert traffic.demand[6:].tolist() == [2.0] * 3
+
+
+@pytest.mark.parametrize(("concurrency", "replicas"), [("auto", 0.75), (4.0, 3.0)])
+async def test_what_the_daemon_has_learned_of_a_replica_counts_where_nothing_is_configured(
+    tmp_path: Path, concurrency: object, replicas: float
+) -> None:
+    path = tmp_path / "scaler.db"
+    settings = EndpointSettings.model_validate({"id": "e", "policy": {"target_concurrency": concurrency}})
+    learned = Learned(estimate=Estimate(16.0, 16.0, 0.9, None, 16.0, "Known."))
+    await write(path, [12.0] * 6, kept=checkpoint(settings, Memory(learned=learned)))
+    assert read_store(path)["chat"].demand.tolist() == pytest.approx([replicas] * 6)
+
+
+async def test_a_checkpoint_of_another_version_is_said(tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "scaler.db"
+    await write(path, [12.0] * 6, kept=Checkpoint('{"id": "e"}', '{"history": "as it was"}'))
+    assert backtest(monkeypatch, path, "--from-store") == 2
+    assert "a checkpoint is not one of this version (1 faults)" in capsys.readouterr().err
 
 
 async def test_in_a_gap_nobody_sees_anything_and_nothing_counts(tmp_path: Path) -> None:
@@ -128,7 +152,7 @@ async def _empty(path: Path) -> None:
 NO_STORE = {
     "missing": (None, "no such file"),
     "something else": ("no database", "not a database"),
-    "empty": ("", "no such table"),
+    "empty": ("", "there is no store in this file"),
     "a meter that was always silent": ("silent", "expected decisions made from known samples"),
 }
 
