@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -13,18 +14,33 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def _listen(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or int(port) > MAX_PORT:
+    found = re.fullmatch(r"(?:[^\s:\[\]/]+|\[[^\s\[\]/]+\]):([0-9]{1,5})", value)
+    if found is None or int(found[1]) > MAX_PORT:
         raise ValueError("expected HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080")
     return value
 
 
 def _origin(value: str) -> str:
-    if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~/\-]*)?", value):
+    if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~/\-]*)?", value) or not _can_be_called(value):
         raise ValueError("expected an http(s) URL of host, port and path only")
     if value.startswith("http://") and host_of(value) not in LOOPBACK:
         raise ValueError("expected https:// (plain http is accepted for loopback addresses only)")
     return value.rstrip("/")
+
+
+def _can_be_called(url: str) -> bool:
+    """Whether there can be such a host and port."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets around no address, or a port that is no number or too large
+        return False
+
+
+def _sha256(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise ValueError("expected the SHA-256 of the key, not the key itself: 64 hexadecimal digits in lower case")
+    return value
 
 
 Listen = Annotated[str, AfterValidator(_listen)]
@@ -96,7 +112,7 @@ class ProxySettings(Section):
 class ClientKeySettings(Section):
     """A client of the request path, known by its key."""
 
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, AfterValidator(_sha256)]
     """SHA-256 of the key, in hexadecimal. The key itself is kept nowhere; make it long and random."""
     requests_per_minute: Positive | None = None
     """Its sustained rate; beyond it 429. Default: no limit."""

@@ -9,6 +9,9 @@ from scaler.settings.budget import EndpointBudgetSettings
 from scaler.settings.calendar import EventSettings, WindowSettings
 from scaler.settings.policy import IdleSettings, ObjectiveSettings, PolicySettings
 
+ModelName = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^\S(.*\S)?$")]
+"""What clients may write in ``model``: one line."""
+
 
 class TrafficSettings(Section):
     """How the request path treats an endpoint's requests."""
@@ -39,11 +42,11 @@ class EndpointSettings(Section):
     """With ``create``: better on average, worse in the tail."""
     display_name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """With ``create``: what it is recognised by among your own endpoints; default: ``scaler-`` and its key."""
-    name: str | None = None
+    name: ModelName | None = None
     """Inference name; default: what the provider says."""
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[ModelName, ...] = ()
     """More names under which clients may ask for it in ``model``."""
-    pool: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    pool: ModelName | None = None
     """A name that it shares with other endpoints; a request for it goes to the one with the most room."""
     wake: WakeSettings = WakeSettings()
     """What becomes of requests that cannot be served at once."""

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -144,6 +145,14 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"clients.keys: proxy.listen {listen} is not loopback; expected keys of clients, or clients.anonymous_on: '{listen}'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _goes_somewhere_else(self) -> Self:
+        """A request that comes back here goes round until everything is full."""
+        upstream, (host, port) = urlsplit(self.upstream), host_port(self.proxy.listen)
+        if upstream.scheme == "http" and (upstream.port or 80) == port and host in {*LOOPBACK, "0.0.0.0", "::"}:  # noqa: S104 (compared)
+            raise ValueError(f"proxy.upstream: expected another address than proxy.listen, {self.proxy.listen}")
         return self
 
     @property

@@ -116,7 +116,20 @@ BAD = {
     "plain http to the world": (MINIMAL + "proxy: {upstream: 'http://example.org/v1'}", "proxy.upstream: expected https://"),
     "loopback in the name only": (MINIMAL + "proxy: {upstream: 'http://127.0.0.1.example.org'}", "proxy.upstream: expected https://"),
     "user info in the URL": (MINIMAL + "proxy: {upstream: 'https://a@b.example'}", "proxy.upstream: expected an http(s) URL"),
-    "bad listen": (MINIMAL + "admin: {listen: '9090'}", "admin.listen: expected HOST:PORT"),
+    **{
+        f"an upstream that cannot be called: {url}": (MINIMAL + f"proxy: {{upstream: '{url}'}}", "proxy.upstream: expected an http(s) URL")
+        for url in ("https://:443/v1", "https://a.example:65536", "https://a.example:0", "https://a.example:http", "https://[:::]/v1")
+    },
+    "an upstream that is scaler itself": (
+        MINIMAL + "proxy: {listen: '127.0.0.1:8080', upstream: 'http://localhost:8080/v1'}",
+        "proxy.upstream: expected another address than proxy.listen, 127.0.0.1:8080",
+    ),
+    **{
+        f"bad listen: {listen}": (MINIMAL + f"admin: {{listen: '{listen}'}}", "admin.listen: expected HOST:PORT")
+        for listen in ("9090", ":9090", "::1:9090", "127.0.0.1:65536", "127.0.0.1:\N{SUPERSCRIPT TWO}", "no such host:9090")
+    },
+    "a name that nobody can ask for": (MINIMAL.replace("max_replicas: 4", "aliases: ['']"), "endpoints.chat.aliases.0: String should have"),
+    "a name of two lines": (MINIMAL.replace("max_replicas: 4", 'name: "a\\nb"'), "endpoints.chat.name: String should match"),
     "public admin without token": (MINIMAL + "admin: {listen: '0.0.0.0:9090'}", "admin.listen: 0.0.0.0 is not loopback"),
     "public requests without keys": (
         MINIMAL + "proxy: {listen: '0.0.0.0:8080'}",
@@ -126,7 +139,10 @@ BAD = {
         MINIMAL + "proxy: {listen: '[::]:8080'}\nclients: {anonymous_on: '0.0.0.0:8080'}",
         "clients.keys: proxy.listen [::]:8080 is not loopback",
     ),
-    "a key that is no hash": (MINIMAL + "clients: {keys: {alice: {sha256: sk-alice}}}", "clients.keys.alice.sha256: String should match"),
+    "a key that is no hash": (
+        MINIMAL + "clients: {keys: {alice: {sha256: sk-alice}}}",
+        "clients.keys.alice.sha256: expected the SHA-256 of the key",
+    ),
     "a client's name that is no label": (
         MINIMAL + "clients: {keys: {'a b': {sha256: HASH}}}",
         "clients.keys.a b.[key]: String should match",
