@@ -45,9 +45,13 @@ def main() -> None:
         _fail(error, 2)
     except (StoreError, NoAnswer, OSError) as error:
         _fail(error, 1)
+    except ExceptionGroup as group:
+        if group.split(OSError)[1] is not None:
+            raise  # a fault of ours is among them
+        _fail("\n".join(str(error) for error in group.exceptions), 1)
 
 
-def _fail(error: Exception, code: int) -> None:
+def _fail(error: Exception | str, code: int) -> None:
     for line in str(error).splitlines():
         sys.stderr.write(f"scaler: {line}\n")
     sys.exit(code)

@@ -8,9 +8,10 @@ the old one stays.
 import asyncio
 import gc
 import math
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -33,7 +34,7 @@ from scaler.observability.windows import WindowCollector, windows_status
 from scaler.policy.fleet import Fleet
 from scaler.policy.learned import Learned
 from scaler.providers import describe, open_reader
-from scaler.providers.base import ProviderError, Reader
+from scaler.providers.base import BadProviderSettings, ProviderError, Reader
 from scaler.providers.http import require_callable
 from scaler.proxy.meter import Meter
 from scaler.proxy.routes import Readiness
@@ -49,6 +50,8 @@ from scaler.store import open_store
 from scaler.store.base import Store, StoreError
 from scaler.store.sole import sole_owner
 from scaler.world.http import serve as serve_world
+from scaler.world.platform import Platform
+from scaler.world.refusals import Refused
 
 log = structlog.get_logger(__name__)
 
@@ -161,7 +164,8 @@ class Daemon:
         await self._declarer.recall()
         await self._meet()
         self._use(self._settings)
-        await self._proxy.start()
+        with _listening("proxy", self._settings.proxy.listen):
+            await self._proxy.start()
         self._scheduler.start()
         gc.collect()
         gc.freeze()  # what is there now stays: no collection need look at it while traffic waits
@@ -171,11 +175,15 @@ class Daemon:
 
     async def _start_world(self, group: asyncio.TaskGroup) -> asyncio.Task[None]:
         """The platform in a box, listening before anyone asks it anything."""
-        assert self._settings.world is not None  # noqa: S101 (the caller has looked)
         listening = asyncio.Event()
-        task = group.create_task(serve_world(self._settings.world, self._clock, ready=lambda _url: listening.set()))
+        task = group.create_task(self._serve_world(listening))
         await listening.wait()
         return task
+
+    async def _serve_world(self, listening: asyncio.Event) -> None:
+        assert self._settings.world is not None  # noqa: S101 (whoever starts it has looked)
+        with _listening("world", self._settings.world.listen):
+            await serve_world(self._settings.world, self._clock, ready=lambda _url: listening.set())
 
     async def _drain(self) -> None:
         """The way out: decide nothing more, let the streams finish, keep what is scaled as it is."""
@@ -322,7 +330,8 @@ class Daemon:
             status=self._status,
             explain=self._explain,
         )
-        await serve_admin(admin_app(admin, self._settings.admin), self._settings.admin.listen)
+        with _listening("admin", self._settings.admin.listen):
+            await serve_admin(admin_app(admin, self._settings.admin), self._settings.admin.listen)
 
     def _not_ready(self) -> Sequence[str]:
         """Why no requests should come here; the provider's health is no reason."""
@@ -412,10 +421,26 @@ class Daemon:
 def check(settings: Settings) -> None:
     """What can be said of settings before anything runs; raises `BadProviderSettings`."""
     require_callable(settings.provider.base_url)
+    if settings.world is not None:
+        try:
+            Platform(settings.world)
+        except Refused as refusal:
+            raise BadProviderSettings(f"world.endpoints: {refusal}") from None
+
+
+@contextmanager
+def _listening(section: str, listen: str) -> Iterator[None]:
+    """Say whose address cannot be had, and why; asyncio and uvloop each have words of their own for it."""
+    try:
+        yield
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+        raise OSError(f"{section}.listen: cannot listen on {listen}: {why}") from error
 
 
 async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
     """Open what outlives a tick, run the daemon, and close it all in order."""
+    check(settings)
     clock = clock_of(settings.clock)
     reader = open_reader(settings.provider, next((endpoint.id for endpoint in settings.endpoints.values() if endpoint.id), None))
     async with AsyncExitStack() as stack:

@@ -15,6 +15,9 @@ from scaler.settings.world import WorldSettings
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
 SECRETS = (("provider", "api_key"), ("admin", "token"))
 
+PLAINLY = {"extra_forbidden": "unknown key", "model_type": "expected a mapping of settings; leave it out where there is nothing to say"}
+"""By pydantic's type of a fault, what it means here where its own words speak of Python."""
+
 
 class ConfigError(Exception):
     """The configuration is bad. ``problems`` has one line each: ``FILE: path: what was expected``."""
@@ -172,10 +175,8 @@ def _describe(error: ValidationError) -> list[str]:
     """One line per fault; the input itself is never shown, it may be a secret."""
     lines = []
     for fault in error.errors(include_url=False, include_input=False):
-        where = ".".join(str(part) for part in fault["loc"])
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            message = "unknown key"
+        where = ".".join(str(part) for part in fault["loc"] if part != "[key]")
+        message = PLAINLY.get(fault["type"], fault["msg"].removeprefix("Value error, "))
         lines.append(f"{where}: {message}" if where else message)
     return lines
 

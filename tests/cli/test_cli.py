@@ -34,6 +34,11 @@ BAD = {
     "min above max": ("max_replicas: 4", "min_replicas: 5, max_replicas: 4", "endpoints.chat: expected min_replicas <= max_replicas"),
     "duplicate key": ("max_replicas: 4", "max_replicas: 4, max_replicas: 5", "key 'max_replicas' stands more than once"),
     "missing secret file": ("key}", "nokey}", "provider.api_key_file: expected a readable text file"),
+    "a world that is not in the catalog": (
+        "endpoints:",
+        "world: {endpoints: [{model: no/such, hardware: 2x_nvidia_h100_80gb_sxm}]}\nendpoints:",
+        "world.endpoints: Model no/such was not found",
+    ),
     "a timeout v2 cannot keep": (
         "{id: endpoint-1,",
         "{id: dep_1, idle: {inactive_timeout_minutes: 10},",
@@ -102,17 +107,17 @@ def test_healthcheck_of_a_daemon_that_is_not_there_is_1(config: Path) -> None:
     assert scaler("healthcheck", "--config", str(config)).returncode == 1
 
 
-def test_an_address_in_use_ends_with_1_and_one_line(config: Path, tmp_path: Path) -> None:
+def test_addresses_in_use_end_with_1_and_a_line_for_each(config: Path, tmp_path: Path) -> None:
+    """As when scaler is started a second time, with a store of its own."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
-        config.write_text(
-            config.read_text() + f"admin: {{listen: '{listen}'}}\nproxy: {{listen: '127.0.0.1:0', upstream: 'http://127.0.0.1:1/v1'}}\n"
-        )
-        config.write_text(config.read_text().replace("provider: {", "provider: {base_url: 'http://127.0.0.1:1/v1', "))
-        done = scaler("run", "--config", str(config), cwd=tmp_path)
-    assert done.returncode == 1
-    assert "Address already in use" in done.stderr
-    assert "Traceback" not in done.stderr
+        for free, sections in (("127.0.0.1:0", ("admin",)), (listen, ("admin", "world"))):
+            addresses = f"admin: {{listen: '{listen}'}}\nworld: {{listen: '{free}'}}\nproxy: {{listen: '127.0.0.1:0'}}\n"
+            config.write_text(addresses + GOOD.replace("KEY", f"{tmp_path / 'key'}, base_url: 'http://127.0.0.1:1/v1'"))
+            done = scaler("run", "--config", str(config), cwd=tmp_path)
+            assert done.returncode == 1
+            said = {f"scaler: {section}.listen: cannot listen on {listen}: Address already in use" for section in sections}
+            assert {line for line in done.stderr.splitlines() if not line.startswith("{")} == said
 
 
 def test_the_version_is_printed() -> None:

@@ -145,7 +145,7 @@ BAD = {
     ),
     "a client's name that is no label": (
         MINIMAL + "clients: {keys: {'a b': {sha256: HASH}}}",
-        "clients.keys.a b.[key]: String should match",
+        "clients.keys.a b: String should match",
     ),
     "two clients, one key": (
         MINIMAL + "clients: {keys: {alice: {sha256: HASH}, bob: {sha256: HASH}}}",
@@ -161,6 +161,7 @@ BAD = {
         MINIMAL.replace("max_replicas: 4", "policy: {panic_window_seconds: 90}"),
         "endpoints.chat.policy: expected panic_window_seconds <= stable_window_seconds",
     ),
+    "a section that says nothing": (MINIMAL + "proxy:\n", "proxy: expected a mapping of settings; leave it out"),
     "not a mapping": ("- a\n- b\n", "expected a mapping"),
     "not YAML": ("a: [", "is not YAML"),
     "not text": ("\x00", "is not YAML"),
