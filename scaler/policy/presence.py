@@ -21,6 +21,8 @@ REPRICE_WINDOWS = 6
 """The price of a cold call is found anew every hour"""
 PAST_WINDOWS = 7 * DAY
 """from what happened in a week."""
+SET_BACK_WINDOWS = 6
+"""A clock that is set back by more had been wrong: what was seen by it in windows that are yet to come, is forgotten."""
 UNKNOWN_WINDOWS = 6
 """So many windows without data count as traffic."""
 TIMERS = (30, 45, 60, 90, 120, 180, 240, 360, 480, 720, 1440)
@@ -87,14 +89,28 @@ class Kept:
 def observe(before: Presence, settings: EndpointSettings, inputs: Inputs, *, ready: bool) -> Presence:
     """Take note of one tick. ``ready``: whether a replica serves."""
     now = _window(inputs.at)
-    if now < before.seen:
+    if before.seen - SET_BACK_WINDOWS <= now < before.seen:
         return before  # the clock was set back; what happened in these windows is known
+    if now < before.seen:
+        before = _until(before, now)
     first = _busy_since(before, inputs)
     after = before if first is None else _mark(before, first, now, cold=not ready)
     after = replace(after, seen=now)
     if now > after.runs[-1][1] and not after.worths:
         after = _look_ahead(after, settings)
     return after if now - after.priced < REPRICE_WINDOWS else _price(after, settings, inputs.price)
+
+
+def _until(before: Presence, now: int) -> Presence:
+    """What was known before a clock ran ahead of window ``now``."""
+    return Presence(
+        runs=tuple((first, min(last, now)) for first, last in before.runs if first <= now),
+        since=min(before.since, now),
+        seen=now,
+        returns=tuple(back for back in before.returns if back.window <= now),
+        price=before.price,
+        timer=before.timer,
+    )
 
 
 def busy_runs(windows: Iterable[int]) -> tuple[tuple[int, int], ...]:

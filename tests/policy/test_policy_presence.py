@@ -116,6 +116,18 @@ def test_a_sample_that_reaches_back_marks_the_window_it_began_in_but_none_that_w
     assert tick(gap, 14.1, busy(14.1, 1500)).runs == ((0, 9), (13, 14))
 
 
+def test_a_clock_that_ran_ahead_for_a_while_is_not_believed_until_its_time_comes() -> None:
+    ahead = tick(CALM, 1000.5, busy(1000.5))
+    assert (ahead.seen, ahead.runs) == (1000, ((0, 9), (1000, 1000)))
+    right = tick(ahead, 13)
+    assert (right.seen, right.runs, right.returns) == (13, ((0, 9),), ())
+    assert right.worths, "the gap since the last call that there was is looked at anew"
+    again = tick(right, 14.5, busy(14.5))
+    assert (again.seen, again.runs) == (14, ((0, 9), (14, 14)))
+    early = tick(tick(Presence(), 1000.5, busy(1000.5)), 13.5)
+    assert (early.seen, early.runs, early.since) == (13, ((13, 13),), 13), "nothing is known: safe, as in the beginning"
+
+
 def test_a_clock_that_was_set_back_teaches_nothing() -> None:
     assert tick(CALM, 8.5, busy(8.5)) is CALM
     assert tick(CALM, 9.5, busy(9.5)).runs == ((0, 9),)
