@@ -112,11 +112,11 @@ class EndpointSettings(Section):
 
     @model_validator(mode="after")
     def _windows_fit(self) -> Self:
-        named = [(f"schedules.{i} ({window.name})", window.floor, window.ceiling) for i, window in enumerate(self.schedules)]
-        named += [(f"events.{i} ({event.name})", event.floor, event.ceiling) for i, event in enumerate(self.events)]
-        for where, floor, ceiling in named:
+        named = [(f"schedules.{i}", window.name, window.floor, window.ceiling) for i, window in enumerate(self.schedules)]
+        named += [(f"events.{i}", event.name, event.floor, event.ceiling) for i, event in enumerate(self.events)]
+        for where, name, floor, ceiling in named:
             if trouble := misfit(self, floor, ceiling):
-                raise ValueError(f"{where}: {trouble}")
+                raise ValueError(f"{where}: {trouble} ({name})")
         return self
 
 

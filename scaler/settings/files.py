@@ -1,6 +1,7 @@
 """From files and the environment to a checked tree. YAML file < environment (``SCALER_A__B``) < secret files (``*_file`` fields)."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from scaler.settings.tree import PREFIX, ManagementSettings, Settings
 from scaler.settings.world import WorldSettings
 
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
+KIND = re.compile(r"constrained-\w+|literal\[.*\]|\[key\]")
+"""What pydantic adds to the path of a field: each thing that it may be, and that it is a key."""
+BELOW = re.compile(r"([a-z]\w*(?:\.[\w-]+)*): ")
+"""The path of a field in front of a message."""
 SECRETS = (("provider", "api_key"), ("admin", "token"))
 
 PLAINLY = {"extra_forbidden": "unknown key", "model_type": "expected a mapping of settings; leave it out where there is nothing to say"}
@@ -172,13 +177,19 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _describe(error: ValidationError) -> list[str]:
-    """One line per fault; the input itself is never shown, it may be a secret."""
-    lines = []
+    """One line per field; the input itself is never shown, it may be a secret.
+
+    A field that may be one of several things is none of them for several reasons; a section may find fault with a field below it.
+    """
+    said: dict[str, str] = {}
     for fault in error.errors(include_url=False, include_input=False):
-        where = ".".join(str(part) for part in fault["loc"] if part != "[key]")
         message = PLAINLY.get(fault["type"], fault["msg"].removeprefix("Value error, "))
-        lines.append(f"{where}: {message}" if where else message)
-    return lines
+        parts = [str(part) for part in fault["loc"] if not KIND.fullmatch(str(part))]
+        if found := BELOW.match(message):
+            parts, message = [*parts, found[1]], message[found.end() :]
+        where = ".".join(parts)
+        said[where] = f"{said[where]}, or {message.removeprefix('Input ')}" if where in said else message
+    return [f"{where}: {message}" if where else message for where, message in said.items()]
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

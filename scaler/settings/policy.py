@@ -100,6 +100,13 @@ class IdleSettings(Section):
         return 60 * (self.keep_at_least_minutes if self.stop_after_minutes == "auto" else self.stop_after_minutes)
 
     @model_validator(mode="after")
+    def _price_counts(self) -> Self:
+        for name in ("warm_share", "cold_request_dollars"):
+            if self.allow_stop and self.stop_after_minutes != "auto" and getattr(self, name) is not None:
+                raise ValueError(f"{name}: expected only beside stop_after_minutes: auto; a fixed time leaves nothing to weigh")
+        return self
+
+    @model_validator(mode="after")
     def _keeps_ordered(self) -> Self:
         if self.keep_at_least_minutes > self.keep_at_most_minutes:
             raise ValueError("expected keep_at_least_minutes <= keep_at_most_minutes")

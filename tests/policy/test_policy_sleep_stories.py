@@ -243,7 +243,9 @@ def test_bounds_the_wrong_way_round_are_refused() -> None:
 
 
 def test_a_fixed_time_stays_possible() -> None:
-    story = Night(sleeper(stop_after_minutes=30, inactive_timeout_minutes=45), remembered(9, lambda _, window: NINE <= window < FIVE))
+    story = Night(
+        sleeper(warm_share=None, stop_after_minutes=30, inactive_timeout_minutes=45), remembered(9, lambda _, window: NINE <= window < FIVE)
+    )
     story.minute(1.0)
     story.until(8.9)
     assert story.when(Power.STOP) == [pytest.approx(0.52, abs=0.02)]

@@ -44,13 +44,13 @@ def test_a_good_one_survives_json(tmp_path: Path) -> None:
         ("schedules", {"timezone": "Berlin"}, "endpoints.chat.schedules.0.timezone: expected a time zone such as"),
         ("schedules", {"timezone": "../../etc/passwd"}, "expected a time zone such as"),
         ("schedules", {"floor": None}, "endpoints.chat.schedules.0: expected a floor, a ceiling or both"),
-        ("schedules", {"floor": 5}, "schedules.0 (office): expected floor <= max_replicas, got 5 > 4"),
-        ("schedules", {"floor": 3, "ceiling": 2}, "schedules.0 (office): expected floor <= ceiling, got 3 > 2"),
+        ("schedules", {"floor": 5}, "endpoints.chat.schedules.0: expected floor <= max_replicas, got 5 > 4 (office)"),
+        ("schedules", {"floor": 3, "ceiling": 2}, "endpoints.chat.schedules.0: expected floor <= ceiling, got 3 > 2 (office)"),
         ("events", {"multiplier": None}, "endpoints.chat.events.0: expected a multiplier, a floor or a ceiling"),
         ("events", {"multiplier": 1}, "endpoints.chat.events.0.multiplier"),
         ("events", {"at": "nine o'clock"}, "endpoints.chat.events.0.at"),
         ("events", {"hours": 0}, "endpoints.chat.events.0.hours"),
-        ("events", {"floor": 5}, "events.0 (launch): expected floor <= max_replicas, got 5 > 4"),
+        ("events", {"floor": 5}, "endpoints.chat.events.0: expected floor <= max_replicas, got 5 > 4 (launch)"),
     ],
 )
 def test_a_bad_one_is_told_by_its_path(tmp_path: Path, where: str, change: dict[str, Any], message: str) -> None:

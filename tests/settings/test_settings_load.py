@@ -162,6 +162,18 @@ BAD = {
         "endpoints.chat.policy: expected panic_window_seconds <= stable_window_seconds",
     ),
     "a section that says nothing": (MINIMAL + "proxy:\n", "proxy: expected a mapping of settings; leave it out"),
+    "one of two things": (
+        MINIMAL.replace("max_replicas: 4", "policy: {target_concurrency: 0}"),
+        "endpoints.chat.policy.target_concurrency: Input should be greater than 0, or should be 'auto'",
+    ),
+    "a price that nothing asks for": (
+        MINIMAL.replace("max_replicas: 4", "idle: {allow_stop: true, stop_after_minutes: 30, cold_request_dollars: 2}"),
+        "endpoints.chat.idle.cold_request_dollars: expected only beside stop_after_minutes: auto",
+    ),
+    "expendable and not to be stopped": (
+        MINIMAL.replace("max_replicas: 4", "budget: {expendable: true}"),
+        "endpoints.chat.budget: expected idle.allow_stop: true beside expendable: true",
+    ),
     "not a mapping": ("- a\n- b\n", "expected a mapping"),
     "not YAML": ("a: [", "is not YAML"),
     "not text": ("\x00", "is not YAML"),
