@@ -17,7 +17,7 @@ from scaler.backtest.command import backtest
 from scaler.backtest.options import BadUsage
 from scaler.demo.conduct import DemoOptions, conduct
 from scaler.endpoints import commands as endpoints
-from scaler.observability.admin import healthcheck
+from scaler.observability.admin import MAX_EXPLAINED, healthcheck
 from scaler.observability.client import NoAnswer, ask
 from scaler.observability.logs import configure
 from scaler.providers.base import BadProviderSettings
@@ -92,9 +92,12 @@ def status(config: Config, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def explain(endpoint: str, config: Config, *, limit: Annotated[int, typer.Option(min=1, max=1000)] = 10, as_json: AsJson = False) -> None:
-    """Why ENDPOINT is the size it is: the newest decisions, newest first, with the numbers behind them."""
-    answer = ask(load(config).admin, f"/explain/{endpoint}?limit={limit}")
-    typer.echo(json.dumps(answer, indent=2)) if as_json else Console().print(show.explanation(answer))
+    """Why ENDPOINT is the size it is: the newest decisions, newest first, with the numbers behind them.
+
+    Decisions in a row that were made alike are shown as one; --json has each.
+    """
+    answer = ask(load(config).admin, f"/explain/{endpoint}?limit={limit if as_json else MAX_EXPLAINED}")
+    typer.echo(json.dumps(answer, indent=2)) if as_json else Console().print(show.explanation(answer, limit))
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """How status and explanations look on a terminal."""
 
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -105,11 +106,17 @@ def _row(fields: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def explanation(answer: dict[str, Any]) -> RenderableType:
-    """The answer of ``/explain`` as one paragraph per decision, newest first."""
+def explanation(answer: dict[str, Any], limit: int) -> RenderableType:
+    """The answer of ``/explain`` as ``limit`` paragraphs, newest first: decisions in a row that were made alike are one."""
     if not answer["decisions"]:
         return Text(f"No decision about {answer['endpoint']} has been recorded yet.")
-    return Group(*(_argument(decision) for decision in answer["decisions"]))
+    runs = [list(run) for _, run in groupby(answer["decisions"], key=_gist)]
+    return Group(*(_argument(run) for run in runs[:limit]))
+
+
+def _gist(decision: dict[str, Any]) -> list[Any]:
+    """What two decisions have in common that a person would call the same one."""
+    return [decision[name] for name in ("min_replicas", "max_replicas", "hold", "power", "reasons", "bound_by")]
 
 
 def replayed(endpoint: str, summary: Summary) -> RenderableType:
@@ -123,16 +130,24 @@ def replayed(endpoint: str, summary: Summary) -> RenderableType:
     return Group(*lines)
 
 
-def _argument(decision: dict[str, Any]) -> RenderableType:
+def _argument(run: list[dict[str, Any]]) -> RenderableType:
+    """The newest of a run of decisions, and how long it has been so."""
+    decision, first = run[0], run[-1]
     verdict = "hold" if decision["hold"] else f"{_bounds(decision)} replicas"
     if decision["power"] != "keep":
         verdict = f"{decision['power']}, {verdict}"
     text = Text.assemble((f"{moment(decision['at'])} UTC  ", "dim"), (verdict, "bold"), f"  [{', '.join(decision['reasons'])}]\n  ")
     text.append(decision["sentence"] + "\n")
+    if first is not decision:
+        text.append(f"  so since {moment(first['at'])} UTC, {len(run):,} decisions\n", "dim")
     if decision["numbers"]:
-        text.append("  numbers: " + ", ".join(f"{name} {value:g}" for name, value in decision["numbers"].items()) + "\n", "dim")
+        text.append("  numbers: " + ", ".join(_number(name, value) for name, value in decision["numbers"].items()) + "\n", "dim")
     for other in decision["alternatives"]:
         text.append(f"  not {other['replicas']} replicas: {other['why_not']}\n", "dim")
     if decision["bound_by"]:
         text.append(f"  bound by {decision['bound_by']}\n", "dim")
     return text
+
+
+def _number(name: str, value: float) -> str:
+    return f"{name} {moment(value)} UTC" if name == "until" else f"{name} {value:,.10g}"
