@@ -8,8 +8,10 @@ A worker that says nothing makes the figures unknown, not zero. Limits of counts
 import asyncio
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from math import ceil
 from time import monotonic
 
@@ -99,6 +101,7 @@ class Workers:
         self.routes = RouteTable()
         """The table in force."""
         self._places: list[_Place] = []
+        self._wakes = Counter[str]()  # each worker calls for itself, and only here can be seen whether it is the first to
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -133,7 +136,7 @@ class Workers:
     @property
     def gates(self) -> Mapping[str, GateReading]:
         """By the route's key, what its gates do."""
-        return self._total().gates
+        return {key: replace(gate, wakes=self._wakes[key]) for key, gate in self._total().gates.items()}
 
     @property
     def limits_hit(self) -> Mapping[str, int]:
@@ -206,6 +209,12 @@ class Workers:
     def _total(self) -> Report:
         return total(self._reports())
 
+    def _called(self, key: str) -> None:
+        """A worker calls an endpoint that sleeps, having told its figures just before; another may have done so already."""
+        if [report.gates[key].call is not None for report in self._reports() if key in report.gates].count(True) == 1:
+            self._wakes[key] += 1
+            self._on_call(key)
+
     def _tell(self, order: Routes | Keys) -> None:
         for place in self._places:
             for worker in place.workers:
@@ -223,7 +232,7 @@ class Workers:
     async def _spawn(self, place: _Place) -> None:
         """Start a worker in this place, and wait until it listens."""
         ours, theirs = socket.socketpair()
-        worker = _Worker(self._on_call)
+        worker = _Worker(self._called)
         with theirs:
             command = (sys.executable, "-m", "scaler.proxy.worker", str(theirs.fileno()), str(place.listener.fileno()))
             worker.process = await asyncio.create_subprocess_exec(*command, pass_fds=(theirs.fileno(), place.listener.fileno()))
