@@ -167,7 +167,7 @@ class ClientConnection(asyncio.Protocol):
         phase: Phase = "write" if self.writing_paused and self._exchange is not None else self._phase
         if phase not in ("idle", "closing"):
             self.context.limits_hit[f"{phase}_timeout"] += 1
-        if phase in ("hold", "connect", "response") and self._exchange is not None:
+        if phase in ("connect", "response") and self._exchange is not None:
             self._exchange.expire()
         elif phase in ("idle", "header") and self._reader.phase == "idle":  # nothing was said
             self._close()

@@ -65,6 +65,8 @@ class Errand:
         self._request.body = rewrite(self._request.body, self._route.model, model)
         record = self._enter(fallback_key(self._route.key) if other is None else other.key)
         self._route = self._route if other is None else other
+        if isinstance(waiting, KeptAlive):
+            waiting.say(f"{fallback.model} answers instead")
         self._go(record, b"x-scaler-fallback: %b\r\n" % fallback.model.encode(), waiting)
 
     def _enter(self, key: str) -> InFlight:
@@ -83,7 +85,7 @@ class Errand:
         self._gate.hold(waiting)
 
     def _go(self, record: InFlight, marks: bytes = b"", waiting: Waiting | None = None) -> None:
-        """Begin the exchange. ``marks``: header lines that tell the client what happened, unless it has its head already."""
+        """Begin the exchange. ``marks``: header lines that tell the client what happened; one that has its head was told in comments."""
         head, body = self._request.head, self._request.body
         if isinstance(waiting, KeptAlive):
             continued = Continued(self._client, record, self._route, head.http11)

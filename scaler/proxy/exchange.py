@@ -69,9 +69,8 @@ class Exchange(Receiver):
     @property
     def held(self) -> int:
         """Bytes of the request's body that still wait here for the upstream, at most."""
-        if self._connecting is not None or (self._upstream is not None and self._upstream.transport.get_write_buffer_size() > 0):
-            return self._size
-        return 0
+        waits = self._connecting is not None or (self._upstream is not None and self._upstream.transport.get_write_buffer_size() > 0)
+        return self._size if waits else 0
 
     def start(self, head: bytes, body: Body) -> None:
         """Send on an idle connection, or connect first."""
@@ -163,10 +162,8 @@ class Exchange(Receiver):
         self._again = None
         self._outcome = _OUTCOMES[head.status // 100]
         self._record.head(head.status, streamed=head.streamed, readable=head.readable)
-        framing = head.framing
-        if framing in ("chunked", "eof"):
-            framing = "chunked" if self._http11 else "eof"
-        self._framing = framing
+        unsized: Framing = "chunked" if self._http11 else "eof"
+        self._framing = framing = unsized if head.framing in ("chunked", "eof") else head.framing
         self._keep_alive = framing != "eof" and self._client.keeps_alive
         return head_out(head.status, head.lines + self.marks, framing, head.length, keep_alive=self._keep_alive)
 

@@ -47,7 +47,7 @@ class Waiting:
         self._gate = gate
         self._speed = speed
         self._since = monotonic()
-        self._alarm = asyncio.get_running_loop().call_later(gate.patience / speed, client.expire)  # all deadlines' sweep is too coarse
+        self._alarm = asyncio.get_running_loop().call_later(gate.patience / speed, self.expire)  # all deadlines' sweep is too coarse
 
     @property
     def seconds(self) -> float:
@@ -86,6 +86,7 @@ class Waiting:
                 self._tell(refusal)
         else:
             code = "saturated" if self._gate.is_impatient else "hold_timeout"
+            self._client.context.limits_hit["hold_timeout"] += code == "hold_timeout"
             said = f"The request was held for {self.seconds:.0f} s, but the endpoint of {self._gate.route.key} {self._gate.plight()}."
             self.turn_away(self._gate.shed(code, said))
 
@@ -141,10 +142,14 @@ class KeptAlive(Waiting):
         """Go on."""
         self._quiet = False
 
+    def say(self, what: str) -> None:
+        """A comment: how the endpoint is, and what becomes of the request."""
+        comment = f": {self._gate.route.key} {self._gate.plight()}; {what}\n\n"
+        self._client.write(framed(comment.encode(), self.framing))
+
     def _comment(self) -> None:
         if not self._quiet:
-            comment = f": {self._gate.route.key} {self._gate.plight()}; waiting for {self.seconds:.0f} s\n\n"
-            self._client.write(framed(comment.encode(), self.framing))
+            self.say(f"waiting for {self.seconds:.0f} s")
         seconds = self._gate.route.wake.comment_seconds / self._speed
         self._timer = asyncio.get_running_loop().call_later(seconds, self._comment)
 

@@ -94,13 +94,14 @@ async def test_what_has_no_room_spills_over(build: Build) -> None:
     assert gate(house).spills == 1
     assert house.meter.read("chat:fallback").completions["2xx"] == 1
     assert house.reading.completions["aborted"] == 1  # here; it began anew there
+    assert house.limits_hit == {}  # it waited no longer than it was meant to
 
 
 async def test_a_stream_that_waits_with_comments_spills_over_within_its_stream(build: Build) -> None:
     sleeper = Sleeper(awake=True, seconds=0.4)
     house = await full(build, sleeper, saturated="spill", ttft=0.05, fallback=FALLBACK)
     got = await (await house.client()).ask(ask("late", stream=True, wake="keepalive"))
-    assert got.body.startswith(b": chat is full; waiting for 0 s\n\n")
+    assert got.body.startswith(b": chat is full; waiting for 0 s\n\n: chat is full; org/serverless answers instead\n\ndata: ")
     assert got.body.endswith(b"data: [DONE]\n\n")
     assert gate(house).spills == 1
 
