@@ -40,6 +40,14 @@ def satisfied(action: Action, observed: Endpoint) -> bool | None:
     return as_asked and (action.kind is ActionKind.UPDATE or observed.state in RUNNING)
 
 
+def news(intent: Intent) -> str:
+    """What a call was for that left the bounds as they were, as more words of a sentence."""
+    action = intent.action
+    if action.kind is not ActionKind.UPDATE or intent.before != action.bounds:
+        return ""
+    return f"; sent for its idle timeout, {f'{action.inactive_timeout_minutes} min' if action.inactive_timeout_minutes else 'never'}"
+
+
 def applied(intent: Intent, observed: Endpoint) -> bool | None:
     """Whether a call whose answer was lost has had its effect, judged by a reading that began after it; None if it cannot tell.
 

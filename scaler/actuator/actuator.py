@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 
-from scaler.actuator.actions import applied, plan, satisfied
+from scaler.actuator.actions import applied, news, plan, satisfied
 from scaler.actuator.guard import Circumstances, Skipped, SkipReason, examine, over_budget, pause_state
 from scaler.clock import Clock
 from scaler.ledger import Hold, Ledger, NotGranted
@@ -158,7 +158,7 @@ class Actuator:
             found = await self._reader.get(intent.action.endpoint_id)
         except ProviderError as error:
             return await self._record(intent, OutcomeStatus.UNKNOWN, f"accepted, but not read back: {error}")
-        reading = f"{found.state}, {found.bounds} replicas"
+        reading = f"{found.state}, {found.bounds} replicas{news(intent)}"
         if satisfied(intent.action, found):
             return await self._record(intent, OutcomeStatus.CONFIRMED, f"read back: {reading}")
         return await self._record(intent, OutcomeStatus.UNKNOWN, f"accepted, but read back: {reading}")

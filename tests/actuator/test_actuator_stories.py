@@ -38,11 +38,13 @@ async def test_a_change_is_written_down_sent_once_read_back_and_then_left_alone(
 
 
 async def test_the_timeout_is_said_once_even_if_the_bounds_are_right_and_again_when_it_changes(house: SimpleNamespace) -> None:
-    assert status(await house.tick("1..2")) is OutcomeStatus.CONFIRMED
+    said = await house.tick("1..2")
+    assert (status(said), said.detail) == (OutcomeStatus.CONFIRMED, "read back: STARTED, 1..2 replicas; sent for its idle timeout, 60 min")
     assert reason(await house.tick("1..2")) is SkipReason.NO_OP
     await house.restart()
     assert reason(await house.tick("1..2")) is SkipReason.NO_OP
-    assert status(await house.tick("1..2", timeout=0)) is OutcomeStatus.CONFIRMED
+    said = await house.tick("1..2", timeout=0)
+    assert (status(said), said.detail[35:]) == (OutcomeStatus.CONFIRMED, "sent for its idle timeout, never")
     assert [patch["inactive_timeout"] for patch in house.platform.patches] == [60, 0]
 
 
