@@ -1,5 +1,6 @@
 """How status and explanations look on a terminal."""
 
+import math
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -58,11 +59,13 @@ LANES = {
     "hpa": "Kubernetes' HPA",
 }
 """Ways of scaling that are compared on the live traffic."""
+LAG = 0.02
+"""Share of the cost by which what runs may be behind what was decided though everything is sent."""
 
 
 def _compared(shadow: dict[str, Any]) -> str:
-    """What the live traffic would have cost whom, in words; what was decided only where something else ran."""
-    alike = shadow["actual"]["dollars"] == shadow["scaler"]["dollars"]
+    """What the live traffic would have cost whom, in words; what was decided only where that is more than a tick behind what ran."""
+    alike = math.isclose(shadow["actual"]["dollars"], shadow["scaler"]["dollars"], rel_tol=LAG)
     lanes = [name for name in LANES if name in shadow and not (alike and name == "scaler")]
     costs = [f"{LANES[name]} ${shadow[name]['dollars']:,.2f} at {shadow[name]['attainment']:.1%}" for name in lanes]
     return f"in the model, cost and work on time of {shadow['actual']['hours']:g} h of traffic: {', '.join(costs)}."

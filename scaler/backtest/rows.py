@@ -93,6 +93,11 @@ def plain(value: Any) -> Any:  # noqa: ANN401 (a column of any type)
     return int(rounded) if rounded.is_integer() else rounded
 
 
+def span_of(days: float) -> str:
+    """A length of time in words."""
+    return f"{days:.3g} days" if days >= 2 else f"{days * 24:.3g} hours"  # noqa: PLR2004 (one day and a half reads better in hours)
+
+
 def write_schedule(results: Sequence[Result], file: TextIO) -> None:
     """``t_seconds,desired``, and in front of them what it takes to tell the schedules apart.
 

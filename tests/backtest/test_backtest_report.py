@@ -15,8 +15,8 @@ from scaler.backtest.fluid_mode import played
 from scaler.backtest.policies import Case, score
 from scaler.backtest.report import plot
 from scaler.backtest.report.plot import Scale
-from scaler.backtest.report.story import Story, span_of
-from scaler.backtest.rows import Played, changes_of
+from scaler.backtest.report.story import Story
+from scaler.backtest.rows import Played, changes_of, span_of
 from tests.backtest.traces import backtest, rows_of, write_hill
 
 Patch = pytest.MonkeyPatch
@@ -192,7 +192,7 @@ def test_who_never_scales_is_the_static_baseline_if_it_was_played() -> None:
     story, one = story_of([1.0] * 100, policy="static", peak=4.0)
     assert story.always == "4 replicas always on"
     assert story.always_on == one.result.row
-    assert (story.span, span_of(7.0)) == ("0.28 hours", "7 days")
+    assert (story.span, span_of(7.0)) == ("0.278 hours", "7 days")
 
 
 def test_all_means_for_endpoints_that_sleep_who_knows_how_to(tmp_path: Path, monkeypatch: Patch) -> None:

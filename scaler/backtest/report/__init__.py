@@ -11,7 +11,7 @@ from scaler.backtest.options import Options
 from scaler.backtest.report import story
 from scaler.backtest.report.sleep_story import SleepStory
 from scaler.backtest.report.story import Story
-from scaler.backtest.rows import Played
+from scaler.backtest.rows import Played, span_of
 
 
 def page(runs: Sequence[Played], options: Options) -> str:
@@ -21,7 +21,9 @@ def page(runs: Sequence[Played], options: Options) -> str:
     )
     groups = groupby(runs, key=lambda one: (one.result.row.trace, one.result.row.cold_start_seconds))
     stories = [_story(list(group), options) for _, group in groups]
-    return environment.get_template("page.html.j2").render(stories=stories, options=options, version=scaler.__version__, box=story)
+    return environment.get_template("page.html.j2").render(
+        stories=stories, options=options, version=scaler.__version__, box=story, span_of=span_of
+    )
 
 
 def _story(runs: list[Played], options: Options) -> Story:

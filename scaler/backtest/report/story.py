@@ -12,7 +12,7 @@ from scaler.backtest.fluid import Flow, Rules, Schedule, flow, run
 from scaler.backtest.policies import OURS
 from scaler.backtest.report import plot
 from scaler.backtest.report.plot import Label, Mark, Scale, Tick
-from scaler.backtest.rows import Played, Row
+from scaler.backtest.rows import Played, Row, span_of
 from scaler.backtest.windows import window_max
 
 DAY = 86400.0
@@ -243,11 +243,6 @@ class Story:
     def scatter(self) -> Scatter:
         """Cost against attainment for all policies."""
         return _scatter(self)
-
-
-def span_of(days: float) -> str:
-    """A length of time in words."""
-    return f"{days:.3g} days" if days >= 1 else f"{days * 24:.2g} hours"
 
 
 def _timeline(story: Story, first: int, end: int, title: str) -> Timeline:
