@@ -212,10 +212,10 @@ def estimate(state: Capacity, objective: ObjectiveSettings, default: float) -> E
 def _straight(highest: float, limit: float, fault: str, fallback: float, word: str) -> Estimate:
     """No knee was seen: what was served well is what is known, and a little more may be tried."""
     served = min(highest, limit)
-    if limit < fallback:
+    if limit <= max(fallback, PROBE * served):
         sentence = f"Answers {fault} from {limit:.1f} requests in flight per replica on; no knee is seen."
         return Estimate(limit, None, 0.0, limit, served, sentence)
-    tried = min(PROBE * served, limit)
+    tried = PROBE * served
     stands = f"{word}, {fallback:.3g}, stands" if tried <= fallback else f"{tried:.1f} may be tried"
     stands += f", answers {fault} from {limit:.1f} on" if limit < math.inf else ""
     sentence = f"No knee up to {served:.1f} requests in flight per replica: {stands}."

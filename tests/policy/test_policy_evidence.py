@@ -317,9 +317,7 @@ def test_what_misses_the_objective_is_not_tried() -> None:
     known = evidence(*loads, knee=99.0)  # 0.44 s at 2 to 0.72 s at 16
     within = judged(known, ObjectiveSettings(ttft_seconds=0.62))
     assert (within.concurrency, within.limit, within.served) == pytest.approx((11.0, 11.0, 11.0))
-    assert within.sentence == (
-        "No knee up to 11.0 requests in flight per replica: 11.0 may be tried, answers miss the objective from 11.0 on."
-    )
+    assert within.sentence == "Answers miss the objective from 11.0 requests in flight per replica on; no knee is seen."
     below = judged(known, ObjectiveSettings(ttft_seconds=0.5))
     assert (below.concurrency, below.limit, below.served) == pytest.approx((5.0, 5.0, 5.0))
     assert (below.knee, below.confidence) == (None, 0.0)
@@ -369,4 +367,4 @@ def test_without_streaming_twice_as_long_as_alone_is_too_long() -> None:
     assert found.limit is not None
     assert found.concurrency == pytest.approx(found.limit)
     assert 69 < found.limit < 87  # 1.4 s alone, 1.56 s at the lowest load that was seen
-    assert found.sentence.endswith(f"may be tried, answers take twice as long as alone from {found.limit:.1f} on.")
+    assert found.sentence.startswith(f"Answers take twice as long as alone from {found.limit:.1f} requests in flight per replica on;")
