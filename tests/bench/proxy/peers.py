@@ -251,14 +251,8 @@ def vllm_router(site: Site, *, tls: bool = False) -> Iterator[Server]:
     """One worker behind it."""
     port = free_port()
     where = ("--host", "127.0.0.1", "--port", str(port), "--prometheus-port", str(free_port()))
-    options = (
-        "--worker-urls",
-        f"{'https' if tls else 'http'}://127.0.0.1:{site.upstream(tls=tls)}",
-        "--policy",
-        "round_robin",
-        "--log-level",
-        "error",
-    )
+    worker = f"{'https' if tls else 'http'}://127.0.0.1:{site.upstream(tls=tls)}"
+    options = ("--worker-urls", worker, "--policy", "round_robin", "--log-level", "error")
     env = os.environ | {"SSL_CERT_FILE": str(site.certificate)}
     with process(peer("vllm", "vllm-router"), *where, *options, env=env, log=site.folder / f"vllm{tls:d}.log") as child:
         wait_until_serving(port, child)

@@ -89,11 +89,10 @@ def measure(server: Server) -> Figures:
 
 def measure_tls(server: Server) -> Figures:
     """The loads that upstream TLS makes dearer."""
-    figures = {
-        f"CPU-s / 1k, c = {c}": 1000 * load.cpu_seconds / load.count for c in CONNECTIONS for load in (drive(server, "requests", c),)
-    }
+    loads = {connections: drive(server, "requests", connections) for connections in CONNECTIONS}
     paced = drive(server, "paced", server.streams)
-    return figures | {"µs / paced chunk": 1e6 * paced.cpu_seconds / paced.count}
+    requests = {f"CPU-s / 1k, c = {connections}": 1000 * load.cpu_seconds / load.count for connections, load in loads.items()}
+    return requests | {"µs / paced chunk": 1e6 * paced.cpu_seconds / paced.count}
 
 
 def measure_workers(server: Server) -> Figures:
