@@ -36,13 +36,15 @@ def replica_hours(day: list[Governed]) -> float:
 
 @pytest.fixture(scope="module")
 def learning() -> list[Governed]:
-    """A morning on replicas of four slots."""
-    return live(4, 25_000, until=12 * HOUR)
+    """The first day on replicas of four slots, until the afternoon."""
+    return live(4, 25_000, until=16 * HOUR)
 
 
 def test_replicas_with_half_the_default_capacity_are_found_out_in_the_first_morning(learning: list[Governed]) -> None:
-    believing = live(4, 25_000, replace_policy(PolicySettings(target_concurrency=8.0)), until=12 * HOUR)
-    known = learning[-1].memory.learned.estimate
+    believing = live(4, 25_000, replace_policy(PolicySettings(target_concurrency=8.0)), until=16 * HOUR)
+    noon, known = (next(one for one in learning if one.seen.sample.end >= at * HOUR).memory.learned.estimate for at in (12, 15.9))
+    assert noon is not None
+    assert noon.concurrency == pytest.approx(4, rel=0.15)
     assert known is not None
     assert known.knee == pytest.approx(4, rel=0.15)
     assert on_time(learning, 10 * HOUR) > on_time(believing, 10 * HOUR) + 0.1
