@@ -49,7 +49,7 @@ class Tuning:
 
 ANCHORS: tuple[tuple[float, Tuning], ...] = (
     (60.0, Tuning(0.2, 0.133, 0.96)),
-    (180.0, Tuning(0.15, 0.053, 0.975)),
+    (180.0, Tuning(0.16, 0.053, 0.972)),
     (600.0, Tuning(0.04, 0.033, 0.965)),
 )
 """Frozen defaults by lead in seconds, chosen on endpoints that the network had not been trained on."""

@@ -101,6 +101,18 @@ def test_a_lead_that_has_moved_by_more_than_a_step_is_fitted_anew(lead: float, k
     assert kept or after.fitted.at == DAY + 1
 
 
+def test_from_the_fourth_day_on_forecasts_are_made_with_the_fit_to_the_endpoint_itself() -> None:
+    restless = np.random.default_rng(5).uniform(0.5, 1.5, 3 * DAY - 1)
+    before = fitted(Outlook(Record(restless, restless.size), known=restless.size), at=0)
+    after = look(before, step_after(before, 1.2))
+    assert after.fitted is not None
+    assert after.fitted.own is not None
+    model = refit(after.record, flat(), LEAD, after.fitted.aims)
+    assert model.own is not None
+    assert np.array_equal(after.fitted.own, model.own)
+    assert after.forecast == forecast(after.record, model)
+
+
 def test_a_fit_takes_the_chances_that_are_worth_it_where_replicas_are_as_full_as_these() -> None:
     before = fitted(Outlook(Record(np.full(DAY, 1.2), DAY), known=DAY), at=0)
     made = look(before, step_after(before, 1.2)).fitted
