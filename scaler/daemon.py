@@ -91,6 +91,7 @@ class Daemon:
         self._reader = reader
         self._ledger = ledger or Ledger(settings, store, clock)
         self._budget = BudgetCollector(self._ledger)
+        self._windows = WindowCollector(self._planned)
         self._priced = -math.inf
         self._actuator: Actuator = open_actuator(settings, reader, store, clock, self._ledger)
         self._plans = Plans(settings)
@@ -121,7 +122,7 @@ class Daemon:
         yield GateCollector(lambda: self._proxy.gates, self._clock.monotonic)
         yield TickCollector(lambda: self._scheduler.events)
         yield DeclaredCollector(lambda: self._declarer.findings)
-        yield WindowCollector(self._planned)
+        yield self._windows
         yield self._budget
         yield self._shadows
 
@@ -252,6 +253,7 @@ class Daemon:
         if settled or (unpriced and self._clock.monotonic() - self._priced >= PRICE_RETRY_SECONDS):
             await self._refresh_prices()
         self._budget.announce()
+        self._windows.announce()
         if faults:
             raise ExceptionGroup("ticks failed", faults)
 

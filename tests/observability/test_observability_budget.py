@@ -89,6 +89,37 @@ def test_windows_in_force_are_metrics_and_those_that_come_are_not() -> None:
     assert registry.get_sample_value("scaler_override_expires_timestamp_seconds", {"endpoint": "chat"}) == 60
 
 
+def test_a_window_is_announced_when_it_begins_and_when_it_ends() -> None:
+    windows: list[Window] = []
+    now = 50.0
+    collector = WindowCollector(lambda: {"chat": windows_status(windows, now)})
+
+    def announced() -> list[dict[str, Any]]:
+        with capture_logs() as told:
+            collector.announce()
+        return [{name: event[name] for name in event if name not in ("log_level", "endpoint")} for event in told]
+
+    assert announced() == []
+    windows[:] = WINDOWS
+    begun = [
+        {"event": "window in force", "window": "override", "ceiling": 4, "until": "1970-01-01T00:01:00+00:00"},
+        {"event": "window in force", "window": "schedule 'office'", "floor": 3, "until": "1970-01-01T00:01:40+00:00"},
+    ]
+    assert announced() == begun, "the launch is yet to come"
+    assert announced() == []
+    another = Window(WindowKind.OVERRIDE, "", 51, 3600, floor=2)
+    windows[1], now = another, 52.0
+    assert [(event["event"], event.get("ceiling"), event.get("floor")) for event in announced()] == [
+        ("window over", 4, None),
+        ("window in force", None, 2),
+    ]
+    now = 150.0
+    assert [(event["event"], event["window"]) for event in announced()] == [
+        ("window over", "schedule 'office'"),
+        ("window in force", "event 'launch'"),
+    ]
+
+
 def in_a_terminal(ledger: Ledger, endpoints: dict[str, Any]) -> str:
     answer: dict[str, Any] = {
         "now": 50.0,
