@@ -128,12 +128,12 @@ class Daemon:
 
     def _open_request_path(self) -> tuple[Proxy, Meter] | tuple[Workers, Workers]:
         """In this process, or in workers of its own, which count for themselves."""
-        settings, on_call = self._settings, self._on_call
-        if settings.proxy.workers > 1:
-            workers = Workers(settings.proxy, settings.upstream, settings.provider.key, on_call=on_call)
+        proxy, upstream, key = self._settings.proxy, self._settings.upstream, self._settings.provider.key
+        if proxy.workers > 1:
+            workers = Workers(proxy, upstream, key, on_call=self._on_call, on_reach=self._on_reach)
             return workers, workers
         meter = Meter(self._clock.monotonic)
-        return Proxy(settings.proxy, settings.upstream, settings.provider.key, meter, speed=self._clock.speed, on_call=on_call), meter
+        return Proxy(proxy, upstream, key, meter, speed=self._clock.speed, on_call=self._on_call, on_reach=self._on_reach), meter
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises when a part fails that nothing works without."""
@@ -379,6 +379,13 @@ class Daemon:
         """Somebody asks for an endpoint that sleeps: the next tick comes at once."""
         log.info("endpoint called", endpoint=key)
         self._scheduler.soon()
+
+    def _on_reach(self, why: str) -> None:
+        """No connection can be made to the upstream, or one can be again."""
+        if why:
+            log.warning("upstream cannot be reached", upstream=self._settings.upstream, why=why)
+        else:
+            log.info("upstream reached again", upstream=self._settings.upstream)
 
     def _on_stop(self) -> None:
         if self._stopping.is_set():

@@ -73,8 +73,14 @@ class Called(msgspec.Struct, tag=True):
     key: str
 
 
+class Reached(msgspec.Struct, tag=True):
+    """From a worker: why it cannot reach the upstream; empty: it can again."""
+
+    why: str
+
+
 Order = Begin | Routes | Keys | Drain
-News = Listening | Called | Report
+News = Listening | Called | Reached | Report
 
 
 def _plain(value: object) -> object:

@@ -16,10 +16,10 @@ from scaler.proxy.gates import Gates
 from scaler.proxy.keys import Account, KeyRing
 from scaler.proxy.meter import Meter
 from scaler.proxy.origin import Origin
+from scaler.proxy.reach import WatchedPool
 from scaler.proxy.readings import GateReading
 from scaler.proxy.request_reader import OPERATIONS
 from scaler.proxy.routes import RouteTable
-from scaler.proxy.upstream import Pool
 from scaler.proxy_settings import ClientKeySettings, ProxySettings, host_port
 
 BACKLOG = 1024
@@ -53,6 +53,7 @@ class Proxy:
         *,
         speed: float = 1.0,
         on_call: Callable[[str], None] = lambda _: None,
+        on_reach: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Nothing listens yet.
 
@@ -60,9 +61,16 @@ class Proxy:
         ssl_context:   for https; default: verified by the system's authorities
         speed:         seconds of the meter's clock per real second
         on_call:       told the key of an endpoint that is asked for and sleeps, once until somebody has woken it
+        on_reach:      told why the upstream cannot be reached, and nothing when it can be again; see `WatchedPool`
         """
         origin = Origin(upstream, api_key)
-        pool = Pool(origin, idle_seconds=settings.upstream_idle_seconds, max_head_bytes=settings.max_head_bytes, ssl_context=ssl_context)
+        pool = WatchedPool(
+            origin,
+            idle_seconds=settings.upstream_idle_seconds,
+            max_head_bytes=settings.max_head_bytes,
+            ssl_context=ssl_context,
+            on_reach=on_reach,
+        )
         starts = {path: origin.post(below) for path, below in OPERATIONS.items()}
         gates = Gates(meter, pool, starts, speed=speed, on_call=on_call)
         self._context = Context(settings, pool, meter, gates, starts)

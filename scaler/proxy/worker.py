@@ -14,7 +14,7 @@ from time import monotonic
 
 import uvloop
 
-from scaler.proxy.messages import Begin, Called, ClientReading, Drain, Keys, Link, Listening, News, Order, Report, Routes
+from scaler.proxy.messages import Begin, Called, ClientReading, Drain, Keys, Link, Listening, News, Order, Reached, Report, Routes
 from scaler.proxy.meter import Meter
 from scaler.proxy.routes import RouteTable
 from scaler.proxy.server import Proxy
@@ -59,7 +59,7 @@ class Worker:
 
     async def _begin(self, order: Begin) -> None:
         self._drain_seconds = order.settings.drain_seconds
-        self._proxy = Proxy(order.settings, order.upstream, order.api_key, self._meter, on_call=self._call)
+        self._proxy = Proxy(order.settings, order.upstream, order.api_key, self._meter, on_call=self._call, on_reach=self._reach)
         self._proxy.set_keys(order.keys)
         self._proxy.set_routes(RouteTable.of(order.routes))
         await self._proxy.start(self._listener)
@@ -79,6 +79,9 @@ class Worker:
         """The figures first: whoever hears of the call looks at once at how many there are."""
         self._report()
         self._link.send(Called(key))
+
+    def _reach(self, why: str) -> None:
+        self._link.send(Reached(why))
 
     def _report(self) -> None:
         if self._proxy is not None:

@@ -18,7 +18,7 @@ from time import monotonic
 import structlog
 from pydantic import SecretStr
 
-from scaler.proxy.messages import Begin, Called, ClientReading, Drain, Keys, Link, Listening, News, Report, Routes
+from scaler.proxy.messages import Begin, Called, ClientReading, Drain, Keys, Link, Listening, News, Reached, Report, Routes
 from scaler.proxy.readings import GateReading, Reading
 from scaler.proxy.routes import Route, RouteTable
 from scaler.proxy.server import BACKLOG
@@ -49,7 +49,7 @@ class WorkerError(RuntimeError):
 class _Worker:
     """A process, and the latest word from it."""
 
-    def __init__(self, on_call: Callable[[str], None]) -> None:
+    def __init__(self, on_call: Callable[[str], None], on_reach: Callable[[str], None]) -> None:
         self.gone = asyncio.Event()
         self.link = Link(News, self._heard, self.gone.set)
         self.process: asyncio.subprocess.Process
@@ -58,6 +58,7 @@ class _Worker:
         self.listening = asyncio.Event()
         self.is_leaving = False
         self._on_call = on_call
+        self._on_reach = on_reach
 
     @property
     def silence(self) -> float:
@@ -73,6 +74,8 @@ class _Worker:
                 self.listening.set()
             case Called(key):
                 self._on_call(key)
+            case Reached(why):
+                self._on_reach(why)
 
     def kill(self) -> None:
         if self.process.returncode is None:
@@ -91,12 +94,21 @@ class _Place:
 class Workers:
     """The workers; has what the daemon needs of a `Proxy` and of a `Meter`."""
 
-    def __init__(self, settings: ProxySettings, upstream: str, api_key: SecretStr, *, on_call: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: ProxySettings,
+        upstream: str,
+        api_key: SecretStr,
+        *,
+        on_call: Callable[[str], None],
+        on_reach: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """As of `Proxy`; the workers' clock is the machine's."""
         self._settings = settings
         self._upstream = upstream
         self._api_key = api_key
         self._on_call = on_call
+        self._on_reach = on_reach
         self._keys: Mapping[str, ClientKeySettings] = {}
         self.routes = RouteTable()
         """The table in force."""
@@ -232,7 +244,7 @@ class Workers:
     async def _spawn(self, place: _Place) -> None:
         """Start a worker in this place, and wait until it listens."""
         ours, theirs = socket.socketpair()
-        worker = _Worker(self._called)
+        worker = _Worker(self._called, self._on_reach)
         with theirs:
             command = (sys.executable, "-m", "scaler.proxy.worker", str(theirs.fileno()), str(place.listener.fileno()))
             worker.process = await asyncio.create_subprocess_exec(*command, pass_fds=(theirs.fileno(), place.listener.fileno()))

@@ -29,15 +29,22 @@ async def make() -> AsyncIterator[Make]:
     async with AsyncExitStack() as stack:
 
         async def build(
-            script: Script = well_behaved, *, workers: int = 2, calls: list[str] | None = None, **settings: float
+            script: Script = well_behaved,
+            *,
+            workers: int = 2,
+            calls: list[str] | None = None,
+            told: list[str] | None = None,
+            upstream_port: int | None = None,
+            **settings: float,
         ) -> tuple[Workers, Upstream]:
             upstream = Upstream(script)
             server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
             stack.callback(server.close)
-            upstream.port = server.sockets[0].getsockname()[1]
+            upstream.port = upstream_port or server.sockets[0].getsockname()[1]
             options = ProxySettings.model_validate({"listen": "127.0.0.1:0", "workers": workers, **settings})
             on_call = calls.append if calls is not None else (lambda _: None)
-            all_workers = Workers(options, upstream.url, SecretStr("sk-ours"), on_call=on_call)
+            on_reach = told.append if told is not None else (lambda _: None)
+            all_workers = Workers(options, upstream.url, SecretStr("sk-ours"), on_call=on_call, on_reach=on_reach)
             all_workers.set_routes(RouteTable.of([CHAT]))
             stack.push_async_callback(all_workers.drain, 0.0)
             await all_workers.start()
@@ -257,6 +264,13 @@ async def test_a_worker_that_does_not_come_up_is_an_error(make: Make, monkeypatc
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(workers_module.WorkerError):
         await make(workers=1)
+
+
+async def test_a_worker_tells_why_it_cannot_reach_the_upstream(make: Make) -> None:
+    told: list[str] = []
+    all_workers, _ = await make(told=told, upstream_port=1)
+    assert await ask(all_workers) == 502
+    await until(lambda: any(why.startswith("ConnectionRefusedError: ") for why in told))
 
 
 def test_limits_are_shared_out() -> None:
