@@ -1,6 +1,7 @@
 """How status and explanations look on a terminal."""
 
 import math
+from dataclasses import fields
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -9,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from scaler.model import Decision
 from scaler.replay import Summary
 
 
@@ -127,10 +129,24 @@ def replayed(endpoint: str, summary: Summary) -> RenderableType:
     lines = [Text(f"{endpoint}: {summary.same:,} decisions made again, bit for bit the same; {summary.different:,} came out otherwise")]
     if summary.without_checkpoint:
         lines.append(Text(f"{summary.without_checkpoint:,} more have no checkpoint before them and cannot be made again", style="dim"))
+    if summary.different:
+        lines.append(Text("as they do where another version of scaler made them, or where rows of the journal are missing", style="dim"))
     for one in summary.examples:
-        then, now = one.record.decision, one.again
-        lines.append(Text(f"  {moment(then.at)} UTC (seq {one.record.seq})\n    then: {then}\n    now:  {now}"))
+        then, now = _as_fields(one.record.decision), _as_fields(one.again)
+        lines.append(Text(f"  {moment(one.record.decision.at)} UTC (seq {one.record.seq})"))
+        for name in (name for name in then | now if then.get(name) != now.get(name)):
+            lines.append(Text(f"    {name}, then: {then.get(name)}\n    {name}, now:  {now.get(name)}"))
     return Group(*lines)
+
+
+def _as_fields(decision: Decision | None) -> dict[str, Any]:
+    """All that a decision is, name by name, with its reasons' numbers among them; counts are as the journal gives them back."""
+    if decision is None:
+        return {}
+    numbers = {name: float(value) for reason in decision.reasons for name, value in reason.numbers.items()}
+    named = {field.name: getattr(decision, field.name) for field in fields(decision)}
+    codes = ", ".join(reason.code for reason in decision.reasons)
+    return named | {"reasons": codes, "sentence": decision.sentence} | numbers
 
 
 def _argument(run: list[dict[str, Any]]) -> RenderableType:

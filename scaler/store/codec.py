@@ -29,5 +29,5 @@ def decode(kind: type[T], text: str) -> T:
     try:
         value: T = _ADAPTERS[kind].validate_json(text)
     except ValidationError as error:
-        raise StoreError(StoreFault.CORRUPT, f"a row does not hold a {kind.__name__} ({error.error_count()} faults)") from None
+        raise StoreError(StoreFault.CORRUPT, f"a row holds no {kind.__name__} ({error.error_count()} faults)") from None
     return value

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from scaler.actuator import Skipped, SkipReason
@@ -15,6 +16,7 @@ from scaler.model import Bounds, Decision, Endpoint, EndpointState, Known, Obser
 from scaler.providers.base import OutcomeUnknown
 from scaler.replay import CHECKPOINT_SECONDS, Summary, replay
 from scaler.settings import EndpointSettings, IdleSettings
+from scaler.show import replayed
 from scaler.store.sqlite import SqliteStore, read_journal
 
 TICK = 10.0
@@ -96,6 +98,11 @@ async def test_a_decision_that_comes_out_otherwise_is_shown(tmp_path: Path, monk
     summary = Summary.of(replay([*records[:7], forged, *records[8:]]))
     assert (summary.same, summary.different) == (39, 1)
     assert summary.examples[0].record is forged
+    console = Console(width=160, record=True)
+    console.print(replayed("chat", summary))
+    told = console.export_text().splitlines()
+    assert told[0] == "chat: 39 decisions made again, bit for bit the same; 1 came out otherwise"
+    assert told[3:] == ["    bounds, then: 8..8", f"    bounds, now:  {records[7].decision.bounds}"], "only what differs"
 
 
 async def test_the_command_says_what_came_out(tmp_path: Path) -> None:

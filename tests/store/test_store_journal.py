@@ -77,7 +77,7 @@ def test_every_noun_survives_the_journal_bit_for_bit(noun: object) -> None:
 
 
 def test_text_that_is_no_noun_is_corruption() -> None:
-    with pytest.raises(StoreError, match="does not hold a Bounds") as caught:
+    with pytest.raises(StoreError, match="holds no Bounds") as caught:
         decode(Bounds, '{"min_replicas": "many"}')
     assert caught.value.fault is StoreFault.CORRUPT
 
