@@ -1,7 +1,7 @@
 """How status and explanations look on a terminal."""
 
+import dataclasses
 import math
-from dataclasses import fields
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -133,9 +133,9 @@ def replayed(endpoint: str, summary: Summary) -> RenderableType:
         lines.append(Text("as they do where another version of scaler made them, or where rows of the journal are missing", style="dim"))
     for one in summary.examples:
         then, now = _as_fields(one.record.decision), _as_fields(one.again)
+        other = [name for name in then | now if then.get(name) != now.get(name)]
         lines.append(Text(f"  {moment(one.record.decision.at)} UTC (seq {one.record.seq})"))
-        for name in (name for name in then | now if then.get(name) != now.get(name)):
-            lines.append(Text(f"    {name}, then: {then.get(name)}\n    {name}, now:  {now.get(name)}"))
+        lines += [Text(f"    {name}, then: {then.get(name)}\n    {name}, now:  {now.get(name)}") for name in other]
     return Group(*lines)
 
 
@@ -144,7 +144,7 @@ def _as_fields(decision: Decision | None) -> dict[str, Any]:
     if decision is None:
         return {}
     numbers = {name: float(value) for reason in decision.reasons for name, value in reason.numbers.items()}
-    named = {field.name: getattr(decision, field.name) for field in fields(decision)}
+    named = {field.name: getattr(decision, field.name) for field in dataclasses.fields(decision)}
     codes = ", ".join(reason.code for reason in decision.reasons)
     return named | {"reasons": codes, "sentence": decision.sentence} | numbers
 
