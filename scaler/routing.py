@@ -48,9 +48,9 @@ def _route(key: str, name: str, settings: EndpointSettings, readiness: Readiness
 
 
 def _max_in_flight(settings: EndpointSettings) -> int:
-    """As configured, or far above what a busy endpoint needs: the limit is there for what the others need."""
+    """As configured, or far above what a busy endpoint needs, those that wait among them: the limit is there for what the others need."""
     planned = settings.max_replicas * settings.policy.per_replica
-    return settings.traffic.max_in_flight or max(MAX_IN_FLIGHT, round(4 * planned))
+    return settings.traffic.max_in_flight or max(MAX_IN_FLIGHT, round(4 * planned), settings.wake.max_held + round(planned))
 
 
 def readiness_of(

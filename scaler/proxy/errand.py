@@ -51,16 +51,13 @@ class Errand:
         self._go(waiting.record, b"x-scaler-held-seconds: %.1f\r\n" % waiting.seconds, waiting)
 
     def divert(self, waiting: Waiting | None = None) -> None:
-        """Go elsewhere: to a route of ours that serves, or to a model that the upstream knows. Raises `Refusal`.
+        """Go elsewhere: to a route of ours, or to a model that the upstream knows. Raises `Refusal`.
 
         ``waiting``: what it was until now.
         """
         fallback = self._route.wake.fallback
-        assert fallback is not None  # noqa: S101 (the gate has looked)
-        routes = self._client.context.routes
-        other = routes.find(fallback.model) or self._gates.choose(routes, fallback.model)
-        if other is not None and not self._gates[other.key].proven:
-            raise self._gate.shed("endpoint_waking", f"The endpoint of {self._route.key} {self._gate.plight()}, and so does its fallback.")
+        assert fallback is not None  # noqa: S101 (the gate has looked, and whether it serves, too)
+        other = self._gates.find(fallback.model)
         model = fallback.model if other is None else other.model
         self._request.body = rewrite(self._request.body, self._route.model, model)
         record = self._enter(fallback_key(self._route.key) if other is None else other.key)

@@ -42,8 +42,18 @@ class Way(StrEnum):
 class Gate:
     """See the module."""
 
-    def __init__(self, route: Route, meter: RouteMeter, on_call: Callable[[str], None], on_doubt: Callable[["Gate"], None]) -> None:
-        """``on_call`` is told the key of an endpoint that has to be woken, ``on_doubt`` of a gate that needs a probe; neither may raise."""
+    def __init__(
+        self,
+        route: Route,
+        meter: RouteMeter,
+        on_call: Callable[[str], None],
+        on_doubt: Callable[["Gate"], None],
+        serves: Callable[[str], bool],
+    ) -> None:
+        """``on_call`` is told the key of an endpoint that has to be woken, ``on_doubt`` of a gate that needs a probe; neither may raise.
+
+        ``serves``: whether what a fallback names can answer at once.
+        """
         self.open = True
         """Whether every request may pass without a question."""
         self.call: Call | None = None
@@ -58,6 +68,7 @@ class Gate:
         """Of the route."""
         self._on_call = on_call
         self._on_doubt = on_doubt
+        self._serves = serves
         self._hold = Hold()
         self._budget = Budget(meter.monotonic())
         self._releasing = False
@@ -253,7 +264,7 @@ class Gate:
 
     def _may_go_elsewhere(self) -> bool:
         fallback = self.route.wake.fallback
-        return fallback is not None and self._budget.take(fallback, self.meter.monotonic())
+        return fallback is not None and self._serves(fallback.model) and self._budget.take(fallback, self.meter.monotonic())
 
     def expected_wait(self) -> float:
         """Seconds that the next one would wait at the pace of the latest ends; 0 where no pace is known."""

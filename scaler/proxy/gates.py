@@ -23,6 +23,7 @@ class Gates:
         self._pool = pool
         self._request_starts = request_starts
         self._on_call = on_call
+        self._table = RouteTable()
         self.by_key: dict[str, Gate] = {}
         """Those of all routes that some table named."""
         self._probing: dict[str, asyncio.Task[None]] = {}
@@ -41,7 +42,8 @@ class Gates:
         for key, gate in self.by_key.items():
             gate.use(fresh.pop(key) if key in fresh else gate.route.unknown())
         for key, route in fresh.items():
-            self.by_key[key] = Gate(route, self._meter.route(key), self._on_call, self._doubt)
+            self.by_key[key] = Gate(route, self._meter.route(key), self._on_call, self._doubt, self._serves)
+        self._table = table
 
     def choose(self, table: RouteTable, pool: str) -> Route | None:
         """The one of a pool's routes that has the most room: ready ones in good health, weighed by capacity; if all look bad, any.
@@ -57,6 +59,10 @@ class Gates:
         now = self._meter.other.monotonic()
         return min([gate for gate in ready if gate.health.is_good(now)] or ready, key=lambda gate: gate.load).route
 
+    def find(self, name: str) -> Route | None:
+        """The route, or the best of the pool, that is called so; None where it must be a model of the upstream's own."""
+        return self._table.find(name) or self.choose(self._table, name)
+
     def read(self) -> dict[str, GateReading]:
         """The figures of every gate that there ever was."""
         return {key: gate.read() for key, gate in self.by_key.items()}
@@ -65,6 +71,11 @@ class Gates:
         """Probe no more."""
         for task in tuple(self._probing.values()):
             task.cancel()
+
+    def _serves(self, name: str) -> bool:
+        """Whether a request for it can be answered at once, as far as can be known here."""
+        route = self.find(name)
+        return route is None or self.by_key[route.key].proven
 
     def _doubt(self, gate: Gate) -> None:
         """Probe until the doubt is gone; one prober for a gate."""

@@ -17,7 +17,8 @@ class TrafficSettings(Section):
     """How the request path treats an endpoint's requests."""
 
     max_in_flight: Annotated[int, Field(gt=0)] | None = None
-    """Requests at once, those that wait among them; beyond it 503. Default: 1024, or four times what all replicas plan for if more."""
+    """Requests at once, those that wait among them; beyond it 503. Default: 1024, or if more, four times what all
+    replicas plan for, or once that and all that may be held."""
     retry_stale: bool = False
     """Send a request once more if its kept upstream connection ended without a byte of an answer. It may then be carried out twice."""
 

@@ -63,7 +63,7 @@ def request_path() -> Iterator[Collector]:
     """What the request path has to tell."""
     meter = Meter(VirtualClock().monotonic)
     yield MeterCollector(meter, StillProxy(clients={"anna": Account(ClientKeySettings(sha256="0" * 64))}))
-    gate = Gate(Route("chat", "me/model", frozenset()), meter.route("chat"), print, print)
+    gate = Gate(Route("chat", "me/model", frozenset()), meter.route("chat"), print, print, lambda _: True)
     yield GateCollector(lambda: {"chat": gate.read()}, lambda: 0.0)
 
 

@@ -14,7 +14,7 @@ from scaler.settings import WakeSettings
 def gate_at(now: float, standing: Standing | None, **wake: object) -> Gate:
     readiness = None if standing is None else Readiness(standing, now, 8.0)
     route = Route("chat", "me/model", frozenset(), wake=WakeSettings.model_validate(wake), readiness=readiness)
-    return Gate(route, RouteMeter(lambda: now), lambda _: None, lambda _: None)
+    return Gate(route, RouteMeter(lambda: now), lambda _: None, lambda _: None, lambda _: True)
 
 
 def series(gate: Gate, now: float) -> dict[str, float]:

@@ -42,7 +42,7 @@ class Traffic(RuleBasedStateMachine):
         wake = WakeSettings(saturated="queue", max_held=MAX_HELD, max_held_bytes=MAX_BYTES)
         self.route = Route("chat", "m", frozenset(), wake=wake, readiness=Readiness(Standing.ASLEEP, 0.0, 2.0))
         self.meter = RouteMeter(lambda: self.now)
-        self.gate = Gate(self.route, self.meter, self.calls.append, self._doubt)
+        self.gate = Gate(self.route, self.meter, self.calls.append, self._doubt, lambda _: True)
         self.waiting: list[Visitor] = []
         self.inside: list[InFlight] = []
         self.order: list[int] = []
@@ -196,7 +196,7 @@ def test_a_call_counts_while_somebody_waits_or_traffic_is_recent() -> None:
 def test_an_open_gate_costs_nothing_and_hears_of_no_end() -> None:
     meter = RouteMeter(lambda: 0.0)
     known = Route("chat", "m", frozenset(), readiness=Readiness(Standing.READY, 0.0, 1.0))
-    gate = Gate(known, meter, lambda _: None, lambda _: None)
+    gate = Gate(known, meter, lambda _: None, lambda _: None, lambda _: True)
     assert (gate.open, meter.on_leave) == (True, None)
     gate.use(replace(known, readiness=Readiness(Standing.ASLEEP, 0.0, 1.0)))
     assert (gate.open, meter.on_leave is None) == (False, False)

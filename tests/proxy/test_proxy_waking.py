@@ -243,7 +243,7 @@ async def test_a_request_may_fall_back_to_another_model_within_its_budget(build:
 async def test_a_fallback_may_be_another_endpoint_if_that_one_serves(build: Build) -> None:
     sleeper = Sleeper(awake=True)
     house = await build(sleeper)
-    chat = route(ASLEEP, fallback={"model": "small"})
+    chat = route(ASLEEP, fallback={"model": "small", "requests_per_day": 2})
     small = Route("small", "org/small", frozenset({"small"}))
     tell(house, chat, small)
     client = await house.client()
@@ -253,6 +253,9 @@ async def test_a_fallback_may_be_another_endpoint_if_that_one_serves(build: Buil
     assert house.meter.read("small").completions["2xx"] == 1
     tell(house, chat, Route("small", "org/small", frozenset({"small"}), readiness=chat.readiness))
     assert (await client.ask(ask(wake="fallback"))).code == "endpoint_waking"
+    assert gate(house).fallbacks == 1  # who was refused did not go, and the budget is there for those who can
+    tell(house, chat, small)
+    assert [(await client.ask(ask(wake="fallback"))).status for _ in range(2)] == [200, 503]
 
 
 async def test_without_a_fallback_the_wish_for_one_fails_fast(build: Build) -> None:

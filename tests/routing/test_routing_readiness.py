@@ -101,3 +101,16 @@ def test_the_table_carries_what_is_known_and_what_is_configured() -> None:
     assert (route.pool, route.wake.mode, route.readiness) == ("any", "fail", ready)
     (route,) = route_table({"chat": settings}, {"chat": ENDPOINT}, {}).routes
     assert route.readiness is None
+
+
+def test_the_limit_of_requests_leaves_room_for_all_that_may_be_held() -> None:
+    def limit(**settings: object) -> int:
+        endpoint = EndpointSettings.model_validate({"id": "endpoint-1", "max_replicas": 4, **settings})
+        return route_table({"chat": endpoint}, {"chat": ENDPOINT}, {}).routes[0].max_in_flight
+
+    assert limit() == 1032  # 4 replicas of 8 beside the 1,000 that may be held
+    assert limit(wake={"max_held": 10}) == 1024
+    assert limit(wake={"max_held": 5000}) == 5032
+    assert limit(max_replicas=40) == 1320
+    assert limit(max_replicas=400) == 12_800
+    assert limit(traffic={"max_in_flight": 7}) == 7
