@@ -31,6 +31,7 @@ from scaler.observability.gates import GateCollector, gate_status
 from scaler.observability.metrics import ControlMetrics, MeterCollector, TickCollector
 from scaler.observability.report import Reporter, explanation
 from scaler.observability.windows import WindowCollector, windows_status
+from scaler.open_files import fitting
 from scaler.policy.fleet import Fleet
 from scaler.policy.learned import Learned
 from scaler.providers import describe, open_reader
@@ -128,7 +129,7 @@ class Daemon:
 
     def _open_request_path(self) -> tuple[Proxy, Meter] | tuple[Workers, Workers]:
         """In this process, or in workers of its own, which count for themselves."""
-        proxy, upstream, key = self._settings.proxy, self._settings.upstream, self._settings.provider.key
+        proxy, upstream, key = fitting(self._settings.proxy), self._settings.upstream, self._settings.provider.key
         if proxy.workers > 1:
             workers = Workers(proxy, upstream, key, on_call=self._on_call, on_reach=self._on_reach)
             return workers, workers

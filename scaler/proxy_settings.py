@@ -73,7 +73,8 @@ class ProxySettings(Section):
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes that share the work, and the limits of counts and bytes. With 1 it is done beside the controller."""
     upstream: Origin | None = None
-    """Base of the inference API including ``/v1``; default: ``provider.base_url``, with ``/v1`` on it where v2 leaves it out."""
+    """Base of the inference API including ``/v1``; default: ``provider.base_url``, with ``/v1`` on it where v2 leaves it out.
+    https is verified by the system's authorities, or by those in the file that SSL_CERT_FILE names."""
     max_body_bytes: Annotated[int, Field(gt=0)] = 16 * 1024 * 1024
     """Largest request body; beyond it 413."""
     max_head_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024
@@ -81,7 +82,7 @@ class ProxySettings(Section):
     max_url_bytes: Annotated[int, Field(gt=0)] = 8 * 1024
     """Longest request target; beyond it 414."""
     max_connections: Annotated[int, Field(gt=0)] = 10_000
-    """Client connections at once; beyond it the newest is closed."""
+    """Client connections at once; beyond it the newest is closed. Each may need two open files; where those run short, fewer are taken."""
     max_connections_per_address: Annotated[int, Field(gt=0)] = 10_000
     """Of those, from one address (IPv6: one /64). Lower it where clients come directly; behind another proxy all have its address."""
     max_buffered_bytes: Annotated[int, Field(gt=0, validate_default=True)] = 512 * 1024 * 1024

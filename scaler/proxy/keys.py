@@ -40,8 +40,10 @@ class Account:
 
     def spend(self) -> None:
         """A request came; raises `Refusal` when the client has had its share for now."""
+        if self._rate == inf:
+            return  # the bucket stays as it is, for a rate that it may be given one day
         now = monotonic()
-        self._tokens = min(self._limits.burst, self._tokens + self._rate * (now - self._filled_at)) if self._rate < inf else 1.0
+        self._tokens = min(self._limits.burst, self._tokens + self._rate * (now - self._filled_at))
         self._filled_at = now
         if self._tokens < 1:
             self.outcomes["rate"] += 1

@@ -164,6 +164,17 @@ def test_a_bucket_fills_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
         account.spend()  # a long silence saves no more than a burst
 
 
+def test_a_client_that_is_given_a_rate_begins_with_a_full_bucket() -> None:
+    account = Account(client_key("sk-alice"))
+    for _ in range(100):
+        account.spend()
+    account.limit(client_key("sk-alice", requests_per_minute=0.001, burst=2))
+    account.spend()
+    account.spend()
+    with pytest.raises(Refusal, match="This key may send"):
+        account.spend()
+
+
 @given(st.binary(max_size=60))
 def test_only_a_key_is_a_key(guess: bytes) -> None:
     ring = KeyRing({"alice": client_key("sk-alice")})
