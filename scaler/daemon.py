@@ -313,8 +313,14 @@ class Daemon:
             log.warning("prices not refreshed", error=str(error))
             return
         for key, endpoint in self._known.items():
-            if endpoint.hardware in prices and key in self._settings.endpoints:
+            if key not in self._settings.endpoints:
+                continue
+            if endpoint.hardware in prices:
                 self._ledger.set_price(key, prices[endpoint.hardware])
+            elif self._ledger.price(key) is None and self._ledger.capped(key):
+                log.warning(
+                    "no price, so the budget starts nothing", endpoint=key, hardware=endpoint.hardware, set="budget.price_dollars_per_hour"
+                )
 
     async def _prune(self) -> None:
         """Old decisions go, intents stay."""

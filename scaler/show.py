@@ -25,6 +25,23 @@ def _bounds(fields: dict[str, Any]) -> str:
 
 def status(answer: dict[str, Any]) -> RenderableType:
     """The answer of ``/status``: warnings, a table, and the last decision about each endpoint in words."""
+    seen = {key: fields for key, fields in answer["endpoints"].items() if "sentence" in fields}
+    warnings = [Text(f"! {warning}", style="bold yellow") for warning in _warnings(answer, seen)]
+    return Group(*warnings, _table(answer), *_words(answer, seen))
+
+
+def _warnings(answer: dict[str, Any], seen: dict[str, Any]) -> list[str]:
+    """What is out of the ordinary, and what the calendar has in store."""
+    warnings = [name for name, on in ((answer["paused"], answer["paused"]), ("dry run", answer["dry_run"])) if on]
+    declared = answer["declared"].items()
+    warnings += [f"{key} ({found['standing']}): {found['detail']}" for key, found in declared if found["standing"] != "settled"]
+    unpriced = [key for key, fields in seen.items() if fields["price_dollars_per_hour"] is None]
+    warnings += [f"{key}: nobody knows what a replica costs; endpoints.{key}.budget.price_dollars_per_hour can say it" for key in unpriced]
+    return warnings + [f"{key}: {_window(window)}" for key, windows in answer["windows"].items() for window in windows]
+
+
+def _table(answer: dict[str, Any]) -> Table:
+    """How each endpoint is, and what it has cost by the ledger."""
     table = Table(title=f"scaler at {moment(answer['now'])} UTC", title_justify="left")
     for name in ("endpoint", "state", "ready", "starting", "bounds", "in flight", "today", "this month"):
         table.add_column(name)
@@ -32,16 +49,15 @@ def status(answer: dict[str, Any]) -> RenderableType:
         spent = answer["budget"]["endpoints"].get(key, {})
         dollars = [f"${spent[period]:,.2f}" if spent else "" for period in ("day", "month")]
         table.add_row(key, *(_row(fields) if "sentence" in fields else (fields["state"], *[""] * 4)), *dollars)
-    warnings = [name for name, on in ((answer["paused"], answer["paused"]), ("dry run", answer["dry_run"])) if on]
-    declared = answer["declared"].items()
-    warnings += [f"{key} ({found['standing']}): {found['detail']}" for key, found in declared if found["standing"] != "settled"]
-    warnings += [f"{key}: {_window(window)}" for key, windows in answer["windows"].items() for window in windows]
-    words = [Text(f"{key}: {fields['sentence']}") for key, fields in answer["endpoints"].items() if "sentence" in fields]
+    return table
+
+
+def _words(answer: dict[str, Any], seen: dict[str, Any]) -> list[Text]:
+    """What was decided and why, how the budgets stand, what others would have cost, what was learned."""
+    words = [Text(f"{key}: {fields['sentence']}") for key, fields in seen.items()]
     words += [Text(line) for line in _budgets(answer["budget"])]
-    seen = {key: fields for key, fields in answer["endpoints"].items() if "learned" in fields}
     words += [Text(f"{key}: {_compared(fields['shadow'])}") for key, fields in seen.items() if fields["shadow"]]
-    words += [Text(f"{key}: {_learned(fields['learned'])}", style="dim") for key, fields in seen.items()]
-    return Group(*(Text(f"! {warning}", style="bold yellow") for warning in warnings), table, *words)
+    return words + [Text(f"{key}: {_learned(fields['learned'])}", style="dim") for key, fields in seen.items()]
 
 
 def _learned(learned: dict[str, Any]) -> str:

@@ -173,3 +173,4 @@ def test_what_is_not_known_is_no_none(ledger: Ledger) -> None:
     assert re.search(r"chat +│ unknown │ unknown │ unknown +│ 2\.\.4", text), text
     assert "None" not in text
     assert "in the model" not in text, "without a price nothing can be compared"
+    assert "! chat: nobody knows what a replica costs; endpoints.chat.budget.price_dollars_per_hour can say it" in text
