@@ -77,10 +77,12 @@ def run(config: Config, *, dry_run: Annotated[bool, typer.Option("--dry-run", he
 
 @app.command("check-config")
 def check_config(config: Config) -> None:
-    """Read and check a configuration as `run` would; exit code 2 and every fault if it is bad."""
+    """Read and check a configuration as `run` would; exit code 2 and every fault if it is bad. Says what schedules and events come next."""
     settings = load(config)
     daemon.check(settings)
     typer.echo(f"{config}: good; endpoints: {', '.join(settings.endpoints)}")
+    for line in show.plans(settings, daemon.clock_of(settings.clock).now()):
+        typer.echo(line)
 
 
 @app.command()

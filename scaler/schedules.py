@@ -5,6 +5,7 @@ day, also on those of 23 and 25 hours. A moment in the hour that is left out in 
 that comes twice in autumn is taken the first time.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -76,17 +77,36 @@ class Timetable:
 
 def recurring(schedule: WindowSettings, calendar: CalendarSettings, since: float, until: float) -> Iterator[Window]:
     """The windows of ``schedule`` that overlap ``since``..``until`` (Unix seconds), the latest first."""
-    zone = ZoneInfo(schedule.timezone or calendar.timezone)
-    latest = _wall(until, zone) + CHANGE_OF_CLOCKS
-    for _, start in zip(range(MAX_BEGINNINGS), CronSim(schedule.start, latest, reverse=True), strict=False):
+    latest = _wall(until, _zone(schedule, calendar)) + CHANGE_OF_CLOCKS
+    for window in _beginnings(schedule, calendar, CronSim(schedule.start, latest, reverse=True), until + AHEAD_SECONDS):
+        if window.begins <= until and since < window.ends and window.begins < window.ends:
+            yield window
+        if window.begins <= since:
+            return
+
+
+def upcoming(schedule: WindowSettings, calendar: CalendarSettings, at: float) -> Window | None:
+    """The window of ``schedule`` that is in force at ``at`` (Unix seconds), or else its next one; None: none is to come."""
+    if (present := next(recurring(schedule, calendar, at, at), None)) is not None:
+        return present
+    earliest = _wall(at, _zone(schedule, calendar)) - CHANGE_OF_CLOCKS
+    windows = _beginnings(schedule, calendar, CronSim(schedule.start, earliest), math.inf)
+    return next((window for window in windows if at < window.begins < window.ends), None)
+
+
+def _beginnings(schedule: WindowSettings, calendar: CalendarSettings, starts: Iterator[datetime], never: float) -> Iterator[Window]:
+    """A window for each of these moments of the wall clock but holidays; ``never``: when one ends that has no end."""
+    zone = _zone(schedule, calendar)
+    for _, start in zip(range(MAX_BEGINNINGS), starts, strict=False):
         if start.date() in calendar.holidays and not schedule.on_holidays:
             continue
         end = next(CronSim(schedule.end, start), None)
-        begins, ends = _unix(start, zone), until + AHEAD_SECONDS if end is None else _unix(end, zone)
-        if begins <= until and since < ends and begins < ends:
-            yield Window(WindowKind.SCHEDULE, schedule.name, begins, ends, schedule.floor, schedule.ceiling)
-        if begins <= since:
-            return
+        begins, ends = _unix(start, zone), never if end is None else _unix(end, zone)
+        yield Window(WindowKind.SCHEDULE, schedule.name, begins, ends, schedule.floor, schedule.ceiling)
+
+
+def _zone(schedule: WindowSettings, calendar: CalendarSettings) -> ZoneInfo:
+    return ZoneInfo(schedule.timezone or calendar.timezone)
 
 
 def once(event: EventSettings, calendar: CalendarSettings) -> Window:

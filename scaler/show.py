@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -11,7 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from scaler.model import Decision
+from scaler.observability.windows import windows_status
 from scaler.replay import Summary
+from scaler.schedules import once, upcoming
+from scaler.settings import Settings
 
 
 def moment(at: float) -> str:
@@ -111,8 +115,18 @@ def _budgets(budget: dict[str, Any]) -> list[str]:
 def _window(window: dict[str, Any]) -> str:
     """A window of the calendar in words."""
     limits = [f"{name} {window[name]:g}" for name in ("floor", "ceiling", "multiplier") if window[name] is not None]
-    when = f"until {moment(window['ends'])} UTC" if window["in_force"] else f"from {moment(window['begins'])} UTC"
-    return f"{window['who']}: {', '.join(limits)}, {when}"
+    since = "" if window["in_force"] else f"from {moment(window['begins'])} UTC "
+    return f"{window['who']}: {', '.join(limits)}, {since}until {moment(window['ends'])} UTC"
+
+
+def plans(settings: Settings, now: float) -> Iterator[str]:
+    """What each endpoint's schedules and events ask for at ``now`` (Unix seconds), or next, in words."""
+    for key, endpoint in settings.endpoints.items():
+        windows = [upcoming(schedule, settings.calendar, now) for schedule in endpoint.schedules]
+        windows += [once(event, settings.calendar) for event in endpoint.events]
+        standing = [window for window in windows if window is not None and window.ends > now]
+        yield from (f"{key}: {_window(each)}" for each in windows_status(standing, now))
+        yield from (f"{key}: {window}: over" for window in windows if window is not None and window.ends <= now)
 
 
 def _row(fields: dict[str, Any]) -> tuple[str, ...]:

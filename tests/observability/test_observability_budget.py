@@ -139,7 +139,7 @@ def test_the_status_in_a_terminal(ledger: Ledger, clock: VirtualClock) -> None:
     clock.advance(3600 * 7)
     text = in_a_terminal(ledger, {})
     assert "chat: schedule 'office': floor 3, until 1970-01-01 00:01:40 UTC" in text
-    assert "chat: event 'launch': multiplier 3, from 1970-01-01 00:01:30 UTC" in text
+    assert "chat: event 'launch': multiplier 3, from 1970-01-01 00:01:30 UTC until 1970-01-01 00:03:20 UTC" in text
     assert "budget chat day: $84.00 of $100.00 [no prewarm]" in text
     assert "budget total hour: $12.00 of $30.00 an hour" in text
 

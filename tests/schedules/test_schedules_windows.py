@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaler.model import Override, Window, WindowKind
-from scaler.schedules import AHEAD_SECONDS, Timetable, day_of, imposed, month_of, once, recurring
-from scaler.settings import CalendarSettings, EndpointSettings, EventSettings, WindowSettings
+from scaler.schedules import AHEAD_SECONDS, Timetable, day_of, imposed, month_of, once, recurring, upcoming
+from scaler.settings import CalendarSettings, EndpointSettings, EventSettings, Settings, WindowSettings
+from scaler.show import plans
 
 BERLIN = CalendarSettings(timezone="Europe/Berlin", holidays=(date(2026, 12, 25),))
 OFFICE = WindowSettings(name="office", start="0 8 * * MON-FRI", end="0 18 * * *", floor=3)
@@ -159,3 +160,19 @@ def test_a_timetable_that_is_asked_each_tick_is_cheap_and_always_says_the_same_a
     assert time.process_time() - began < 2
     assert {str(window) for window in asked_often.windows(start + 4 * 3600)} == {"schedule 'office'", "event 'launch'"}
     assert asked_often.windows(start - 86_400) == Timetable(endpoint, BERLIN).windows(start - 86_400)  # the clock was set back
+
+
+def test_what_comes_next_is_told_before_anything_runs() -> None:
+    night = {"name": "night", "start": "30 2 * * *", "end": "0 6 * * *", "ceiling": 2}
+    launch = {"name": "launch", "at": "2026-03-01T09:00", "hours": 2, "floor": 4}
+    chat = {"id": "e", "max_replicas": 4, "schedules": [night, OFFICE.model_dump()], "events": [launch]}
+    configured = Settings.model_validate({"calendar": BERLIN.model_dump(), "endpoints": {"chat": chat}})
+    assert list(plans(configured, unix("2026-03-28T20:00"))) == [  # a Saturday; in the night the clocks go forward
+        "chat: schedule 'night': ceiling 2, from 2026-03-29 01:30:00 UTC until 2026-03-29 04:00:00 UTC",
+        "chat: schedule 'office': floor 3, from 2026-03-30 06:00:00 UTC until 2026-03-30 16:00:00 UTC",
+        "chat: event 'launch': over",
+    ]
+    assert next(plans(configured, unix("2026-03-29T05:00"))) == "chat: schedule 'night': ceiling 2, until 2026-03-29 04:00:00 UTC"
+    assert upcoming(OFFICE, BERLIN, unix("2026-12-24T18:00")) == next(recurring(OFFICE, BERLIN, *[unix("2026-12-28T09:00")] * 2)), (
+        "a holiday"
+    )
