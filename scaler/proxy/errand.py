@@ -2,17 +2,35 @@
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from scaler.proxy.errors import Refusal
 from scaler.proxy.exchange import Exchange
 from scaler.proxy.gate import MODES, Gate, Way
 from scaler.proxy.http1 import Framing
 from scaler.proxy.meter import InFlight
-from scaler.proxy.model_field import parse, rewrite
+from scaler.proxy.model_field import Body, rewrite
 from scaler.proxy.request_reader import Request
 from scaler.proxy.waiting import Continued, KeptAlive, Waiting, uncompressed
 
 if TYPE_CHECKING:
     from scaler.proxy.downstream import ClientConnection
+
+
+class _Manner(msgspec.Struct):
+    stream: bool = False
+
+
+_manner = msgspec.json.Decoder(_Manner).decode
+"""Makes only this field of a body: to make all of it takes most of a second where it is large and full of little things."""
+
+
+def is_streamed(body: Body) -> bool:
+    """Whether the request, whose body is known to be JSON, asks for a stream."""
+    try:
+        return _manner(body).stream
+    except (msgspec.DecodeError, RecursionError):
+        return False
 
 
 def fallback_key(key: str) -> str:
@@ -34,8 +52,7 @@ class Errand:
     def run(self) -> None:
         """Ask, and act on the answer. Raises `Refusal`."""
         head, body = self._request.head, self._request.body
-        streamed = parse(body)[0].get("stream") is True
-        answer = self._gate.admit(_wish(head.wake), len(body), head.path, streamed=streamed)
+        answer = self._gate.admit(_wish(head.wake), len(body), head.path, streamed=is_streamed(body))
         match answer:
             case Refusal():
                 raise answer
