@@ -16,6 +16,8 @@ Body = bytes | bytearray
 
 PATIENT_BYTES: Final = 1 << 20
 """What is understood in part only is read once more as a whole up to this size; beyond it that would hold up everybody else."""
+MOST_KEYS: Final = 50_000
+"""Of a body beyond that size which has to be written anew, its objects' keys taken together."""
 
 _KEY: Final = b'"model"'
 _FIELD: Final = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*")')
@@ -81,6 +83,8 @@ def rewrite(body: Body, name: str, model: str) -> Body:
 
 def _anew(body: Body, model: str) -> bytes:
     """The object once more, each key once; values are copied as they stand, for they cannot be taken for this field."""
+    if len(body) > PATIENT_BYTES and body.count(b":") > MOST_KEYS and body.translate(None, b" \t\r\n").count(b'":') > MOST_KEYS:
+        raise Refusal("invalid_json", f"The request's body, which is large, has more than {MOST_KEYS} keys.")
     try:
         fields = _fields(body)
     except (msgspec.DecodeError, RecursionError) as error:

@@ -140,8 +140,6 @@ class UpstreamConnection(asyncio.Protocol):
             self._interim += 1
             if self._interim > MAX_INTERIM or head.status == 101:  # noqa: PLR2004 (a tunnel that nobody asked for)
                 raise ValueError(f"status {head.status}")
-            if not data:
-                break
         return None, b""
 
     def _release(self, *, clean: bool) -> None:

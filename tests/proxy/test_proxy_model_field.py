@@ -110,8 +110,11 @@ BIG = 1_300_000
         b'{"model":"chat","x":[' + b"1.5," * (BIG // 4) + b"1}",
         b'{"model":"chat","\\ud800":[' + b"1.5," * (BIG // 4) + b"1]}",
         b'{"x":[' + b"[]," * (BIG // 3) + b'1],"model":3}',
+        b'{"model":"chat","model":"chat",%b}' % b",".join(b'"%d":1' % number for number in range(1_000_000)),
+        b'{"model":"chat","model":"chat",%b}' % b",".join(b'"%d"\n:1' % number for number in range(1_000_000)),
+        b'{"model":"chat","x":"\\u00e9",%b}' % b",".join(b'"%0300d":1' % number for number in range(49_000)),
     ],
-    ids=["twice", "below", "escaped", "broken", "half a pair", "no text"],
+    ids=["twice", "below", "escaped", "broken", "half a pair", "no text", "keys", "spaced keys", "just few enough keys"],
 )
 def test_a_large_body_holds_nobody_up_however_it_is_made(body: bytes) -> None:
     try:
