@@ -18,6 +18,8 @@ REFRESH_SECONDS = 300.0
 """Capacity is estimated anew this often; it takes a millisecond or two."""
 LOADS_SECONDS = 60.0
 """Loads are kept for this long."""
+AFTERMATH = 2.0
+"""Times what an answer takes on the mean: hardly one took longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Learned:
 
     starts:    how long cold starts take; None before the first tick
     estimate:  capacity as last estimated, at ``estimated_at``; None before the first time
-    serving:   replicas that were ready at the last tick; None if that was not certain
+    serving:   replicas that were ready at the last tick, and since when; None if that was not certain
     loads:     of the last minute, oldest first
     """
 
@@ -38,6 +40,7 @@ class Learned:
     estimate: Estimate | None = None
     estimated_at: float = float("-inf")
     serving: int | None = None
+    serving_since: float = float("-inf")
     loads: tuple[Load, ...] = ()
 
     def per_replica(self, settings: EndpointSettings) -> float:
@@ -69,19 +72,32 @@ def observe(learned: Learned, settings: EndpointSettings, inputs: Inputs, fleet:
     """Take note of one tick's inputs; ``fleet`` is what was believed to run before it."""
     seen = inputs.endpoint
     serving = _serving(seen, fleet)
-    steady = serving if serving == learned.serving else None
+    steady, since = (serving, learned.serving_since) if serving == learned.serving else (None, inputs.now)
+    learned = replace(learned, serving_since=since)
     learned = _observe_presence(_observe_starts(learned, settings, inputs, serving), settings, inputs, fleet)
     if not isinstance(inputs.sample, Known) or not isinstance(seen, Known):
         return learned
-    return _observe_traffic(learned, settings, inputs.sample.value, Serving(seen.value.hardware, steady), inputs.now)
+    return _observe_traffic(learned, settings, inputs.sample.value, Serving(seen.value.hardware, steady, since), inputs.now)
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What has served a sample: replicas of this hardware; None: their number changed, or is not certain."""
+    """What has served a sample: replicas of this hardware; None: their number changed, or is not certain.
+
+    since: monotonic second since which they are so many
+    """
 
     hardware: str
     replicas: int | None
+    since: float = float("-inf")
+
+    def all_of(self, sample: Sample) -> int | None:
+        """The replicas, if they have served all of the requests that the sample saw the end of.
+
+        A queue that others have left behind says nothing of those that work it off.
+        """
+        took = AFTERMATH * sample.latency_sum / sample.latency_count if sample.latency_count else 0.0
+        return self.replicas if sample.start - took >= self.since else None
 
 
 def _observe_presence(learned: Learned, settings: EndpointSettings, inputs: Inputs, fleet: Fleet | None) -> Learned:
@@ -106,7 +122,7 @@ def _observe_starts(learned: Learned, settings: EndpointSettings, inputs: Inputs
 def _observe_traffic(learned: Learned, settings: EndpointSettings, sample: Sample, by: Serving, now: float) -> Learned:
     """What the sample says of capacity and service times; other hardware starts anew."""
     before = learned.capacity
-    found = capacity.observe(before, sample, by.replicas, by.hardware, now)
+    found = capacity.observe(before, sample, by.all_of(sample), by.hardware, now)
     moved, deployed = found.hardware != before.hardware, found.deploys > before.deploys
     if deployed and learned.estimate is not None:
         found = replace(found, carried=learned.estimate.concurrency)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scaler.backtest.clerk import Clerk
@@ -131,6 +132,20 @@ def test_the_live_loop_adds_what_a_rush_needs_and_those_who_came_meanwhile_are_l
     row = row_of("story", "scaler", story, went, price=1.0)
     assert row.cold_hit_requests == sum(fate.starting for fate in late) > 0
     assert row.attainment == pytest.approx(1 - len(late) / len(rush))
+
+
+def test_a_rush_at_the_first_start_is_not_taken_for_what_a_replica_is_worth() -> None:
+    """Two requests a second, in flight for seven: more than one replica serves while others start. Eight are served well by each."""
+    dice = np.random.default_rng(1)
+    times, tokens = np.cumsum(dice.exponential(0.5, 6000)), dice.integers(50, 500, 6000)
+    arrivals = [
+        Arrival(at, 0, output, streamed=k % 2 == 0) for k, (at, output) in enumerate(zip(times.tolist(), tokens.tolist(), strict=True))
+    ]
+    story = hours([one for one in arrivals if one.at < 3000], 3000.0, Rules(cold_start_seconds=180.0, max_replicas=12, warm_up_seconds=0.0))
+    went = play("scaler", story, lambda _: None)
+    assert max(count for _, count in went.changes) > 6, "a rush it was"
+    needed = demand_of(story)[60:].mean() / 0.7
+    assert needed <= went.changes[-1][1] < needed + 2
 
 
 def test_the_warm_up_is_played_and_not_scored() -> None:

@@ -161,6 +161,18 @@ def test_a_start_that_was_watched_is_learned_at_the_clock_on_the_wall() -> None:
 # Traffic.
 
 
+def test_a_queue_that_fewer_replicas_have_left_behind_says_nothing_of_those_that_work_it_off() -> None:
+    """The sample's answers took three seconds on the mean, so hardly one was asked for more than six before it began."""
+    known = Learned(Capacity("gpu"), serving=2, serving_since=NOW - 15)
+    assert after(known).capacity.evidence == {}
+    assert after(known).demand.level.answers == 20, "of what is offered it speaks"
+    settled = after(replace(known, serving_since=NOW - 16))
+    assert settled.capacity.evidence != {}
+    assert settled.serving_since == NOW - 16
+    more = after(settled, inputs(endpoint=replace(CHAT, ready_replicas=3)))
+    assert (more.serving, more.serving_since, more.capacity.evidence) == (3, NOW, settled.capacity.evidence)
+
+
 def test_capacity_is_estimated_every_five_minutes() -> None:
     first = after(Learned())
     assert first.estimate is not None
