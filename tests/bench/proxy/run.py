@@ -101,12 +101,14 @@ def measure_workers(server: Server) -> Figures:
     return {"1,000 chunks/s": load.count / load.seconds / 1000, "cores": load.cpu_seconds / load.seconds}
 
 
-def memory_of_streams(server: Server) -> float:
-    """KiB for each stream in flight, in the server's memory."""
+def measure_streams(server: Server) -> Figures:
+    """The server's memory for each stream in flight."""
     before = server.memory_mb()
     with peers.process(sys.executable, "-m", "tests.bench.proxy.traffic", "hold", str(server.port), str(HELD_STREAMS)) as clients:
-        streams: int = json.loads(peers.first_line(clients))["streams"]
-        return 1024 * (server.memory_mb() - before) / max(1, streams)
+        line = peers.first_line(clients)
+        if not line:
+            raise ConnectionError("it takes no streams")
+        return {"KiB / stream": 1024 * (server.memory_mb() - before) / max(1, json.loads(line)["streams"])}
 
 
 def begin(stack: ExitStack, starts: dict[str, Start], site: Site, console: Console) -> list[Server]:
@@ -199,9 +201,8 @@ def main(count: int, only: list[str]) -> None:
             at_rest = {server.name: server.memory_mb() for server in servers}
             found = rounds([stub, *servers], count, measure, console)
             added(found)
-            for server in servers:
-                if server.name in found:
-                    found[server.name] |= {"MB at rest": at_rest[server.name], "KiB / stream": memory_of_streams(server)}
+            for name, figures in rounds(servers, 1, measure_streams, console).items():
+                found.setdefault(name, {}).update(figures | {"MB at rest": at_rest[name]})
         for column in [column for column in found[DIRECT] if column.startswith(("CPU", "µs"))]:
             del found[DIRECT][column]
         with ExitStack() as stack:
