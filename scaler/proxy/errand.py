@@ -68,16 +68,18 @@ class Errand:
         self._go(waiting.record, b"x-scaler-held-seconds: %.1f\r\n" % waiting.seconds, waiting)
 
     def divert(self, waiting: Waiting | None = None) -> None:
-        """Go elsewhere: to a route of ours, or to a model that the upstream knows. Raises `Refusal`.
+        """Go elsewhere: to a route of ours, or to a model that the upstream knows.
 
-        ``waiting``: what it was until now.
+        ``waiting``: what it was until now, with a seat; without that raises `Refusal` where its client has none left.
         """
         fallback = self._route.wake.fallback
         assert fallback is not None  # noqa: S101 (the gate has looked, and whether it serves, too)
         other = self._gates.find(fallback.model)
         model = fallback.model if other is None else other.model
         self._request.body = rewrite(self._request.body, self._route.model, model)
-        record = self._enter(fallback_key(self._route.key) if other is None else other.key)
+        key = fallback_key(self._route.key) if other is None else other.key
+        meter, objective = self._client.context.meter.route(key), self._route.objective
+        record = meter.enter(objective, self._request.account) if waiting is None else waiting.record.again(meter, objective)
         self._route = self._route if other is None else other
         if isinstance(waiting, KeptAlive):
             waiting.say(f"{fallback.model} answers instead")

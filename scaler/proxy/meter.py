@@ -180,6 +180,12 @@ class InFlight:
         self._open = True
         self._waiting = True
 
+    def again(self, route: RouteMeter, objective: Objective) -> "InFlight":
+        """The request, which ends here, begins once more there, in the seat that it has."""
+        record = route.enter(objective)
+        record._seat, self._seat = self._seat, None  # noqa: SLF001 (of its own kind)
+        return record
+
     def sent(self) -> None:
         """The request went upstream."""
         if self._waiting:

@@ -32,7 +32,7 @@ class Purpose(Protocol):
         """Its turn has come: go."""
 
     def divert(self, waiting: "Waiting") -> None:
-        """Its turn will come too late: go elsewhere. Raises `Refusal`."""
+        """Its turn will come too late: go elsewhere."""
 
 
 class Waiting:
@@ -79,11 +79,8 @@ class Waiting:
         """It has waited too long."""
         if self._gate.spill():
             self._end()
-            self._gate.give_up(self, "aborted")  # here; it begins anew where it goes
-            try:
-                self._purpose.divert(self)
-            except Refusal as refusal:
-                self._tell(refusal)
+            self._purpose.divert(self)
+            self._gate.give_up(self, "aborted")  # here; it has begun anew where it goes
         else:
             code = "saturated" if self._gate.is_impatient else "hold_timeout"
             self._client.context.limits_hit["hold_timeout"] += code == "hold_timeout"

@@ -3,9 +3,13 @@
 import asyncio
 import statistics
 import time
+from hashlib import sha256
 from typing import Any
 
+import pytest
+
 from scaler.proxy.routes import Objective, Standing
+from scaler.settings import ClientKeySettings
 from tests.proxy.house import Build, House
 from tests.proxy.sleeper import Sleeper, ask, gate, route, tell
 from tests.proxy.wire import until
@@ -95,6 +99,20 @@ async def test_what_has_no_room_spills_over(build: Build) -> None:
     assert house.meter.read("chat:fallback").completions["2xx"] == 1
     assert house.reading.completions["aborted"] == 1  # here; it began anew there
     assert house.limits_hit == {}  # it waited no longer than it was meant to
+
+
+@pytest.mark.parametrize("wake", ["hold", "keepalive"])
+async def test_what_spills_over_keeps_its_seat_and_is_admitted_once(build: Build, wake: str) -> None:
+    sleeper = Sleeper(awake=True, seconds=0.4)
+    house = await full(build, sleeper, saturated="spill", ttft=0.05, fallback=FALLBACK)
+    house.proxy.set_keys({"alice": ClientKeySettings(sha256=sha256(b"sk-alice").hexdigest(), max_in_flight=1)})
+    client = await house.client()
+    await client.send(ask("late", stream=True, wake=wake, fields=b"Authorization: Bearer sk-alice\r\n"))
+    await until(lambda: "late" in sleeper.served)
+    account = house.proxy.clients["alice"]
+    assert (account.in_flight, gate(house).waiting) == (1, 0)
+    assert (await client.answer()).status == 200
+    assert (account.in_flight, account.outcomes) == (0, {"admitted": 1, "rate": 0, "concurrency": 0})
 
 
 async def test_a_stream_that_waits_with_comments_spills_over_within_its_stream(build: Build) -> None:
