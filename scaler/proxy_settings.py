@@ -1,5 +1,6 @@
 """The request path's part of the configuration. It stands apart from `scaler.settings` because workers load this much and no more."""
 
+import math
 import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 MAX_PORT = 65535
+DEFAULT_BURST = 20
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -117,10 +119,19 @@ class ClientKeySettings(Section):
     """SHA-256 of the key, in hexadecimal. The key itself is kept nowhere; make it long and random."""
     requests_per_minute: Positive | None = None
     """Its sustained rate; beyond it 429. Default: no limit."""
-    burst: Annotated[int, Field(gt=0)] = 20
-    """With a rate: so many requests may come at once."""
+    burst: Annotated[int | None, Field(gt=0, validate_default=True)] = None
+    """With a rate: so many requests may come at once. Default: 20."""
     max_in_flight: Annotated[int, Field(gt=0)] | None = None
     """Its requests in flight at once; beyond it 429. Default: no limit."""
+
+    @field_validator("burst")
+    @classmethod
+    def _of_a_rate(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if info.data.get("requests_per_minute", math.inf) is not None:  # infinite: one that is bad, and told already
+            return value or DEFAULT_BURST
+        if value is not None:
+            raise ValueError("expected only beside requests_per_minute")
+        return None
 
 
 class FallbackSettings(Section):

@@ -20,7 +20,7 @@ class Account:
     A request costs one token; the bucket holds ``burst`` of them. A request in flight takes one seat of ``max_in_flight``.
     """
 
-    __slots__ = ("_filled_at", "_limits", "_rate", "_tokens", "in_flight", "outcomes")
+    __slots__ = ("_burst", "_filled_at", "_limits", "_rate", "_tokens", "in_flight", "outcomes")
 
     def __init__(self, limits: ClientKeySettings) -> None:
         """With a full bucket."""
@@ -36,14 +36,15 @@ class Account:
         """Take over new limits; what is in flight stays."""
         self._limits = limits
         self._rate = inf if limits.requests_per_minute is None else limits.requests_per_minute / 60
-        self._tokens = min(self._tokens, limits.burst)
+        self._burst = inf if limits.burst is None else limits.burst
+        self._tokens = min(self._tokens, self._burst)
 
     def spend(self) -> None:
         """A request came; raises `Refusal` when the client has had its share for now."""
         if self._rate == inf:
             return  # the bucket stays as it is, for a rate that it may be given one day
         now = monotonic()
-        self._tokens = min(self._limits.burst, self._tokens + self._rate * (now - self._filled_at))
+        self._tokens = min(self._burst, self._tokens + self._rate * (now - self._filled_at))
         self._filled_at = now
         if self._tokens < 1:
             self.outcomes["rate"] += 1

@@ -316,7 +316,7 @@ class Workers:
             name: key.model_copy(
                 update={
                     "requests_per_minute": None if key.requests_per_minute is None else key.requests_per_minute / workers,
-                    "burst": ceil(key.burst / workers),
+                    "burst": None if key.burst is None else ceil(key.burst / workers),
                     "max_in_flight": None if key.max_in_flight is None else ceil(key.max_in_flight / workers),
                 }
             )

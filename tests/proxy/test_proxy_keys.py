@@ -21,7 +21,7 @@ def bearer(key: str) -> bytes:
 
 
 def client_key(
-    key: str, *, requests_per_minute: float | None = None, burst: int = 20, max_in_flight: int | None = None
+    key: str, *, requests_per_minute: float | None = None, burst: int | None = None, max_in_flight: int | None = None
 ) -> ClientKeySettings:
     digest = sha256(key.encode()).hexdigest()
     return ClientKeySettings(sha256=digest, requests_per_minute=requests_per_minute, burst=burst, max_in_flight=max_in_flight)
@@ -164,13 +164,14 @@ def test_a_bucket_fills_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
         account.spend()  # a long silence saves no more than a burst
 
 
-def test_a_client_that_is_given_a_rate_begins_with_a_full_bucket() -> None:
+@pytest.mark.parametrize("burst", [2, 50])
+def test_a_client_that_is_given_a_rate_begins_with_a_full_bucket(burst: int) -> None:
     account = Account(client_key("sk-alice"))
     for _ in range(100):
         account.spend()
-    account.limit(client_key("sk-alice", requests_per_minute=0.001, burst=2))
-    account.spend()
-    account.spend()
+    account.limit(client_key("sk-alice", requests_per_minute=0.001, burst=burst))
+    for _ in range(burst):
+        account.spend()
     with pytest.raises(Refusal, match="This key may send"):
         account.spend()
 

@@ -58,15 +58,21 @@ def test_clients_come_from_the_file_the_environment_and_a_file_of_their_own(
     tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = tmp_path / "clients.yaml"
-    keys.write_text(f"carol: {{sha256: {'cc' * 32}, max_in_flight: 4}}\nbob: {{sha256: {'b2' * 32}}}\n")
+    keys.write_text(
+        f"bob: {{sha256: {'b2' * 32}}}\n"
+        f"carol: {{sha256: {'cc' * 32}, max_in_flight: 4}}\n"
+        f"dave: {{sha256: {'dd' * 32}, requests_per_minute: 30}}\n"
+    )
     monkeypatch.setenv("SCALER_CLIENTS__KEYS__BOB__SHA256", "b1" * 32)
-    monkeypatch.setenv("SCALER_CLIENTS__KEYS__BOB__BURST", "3")
+    monkeypatch.setenv("SCALER_CLIENTS__KEYS__BOB__REQUESTS_PER_MINUTE", "60")
+    monkeypatch.setenv("SCALER_CLIENTS__KEYS__DAVE__BURST", "3")
     text = MINIMAL + f"proxy: {{listen: '0.0.0.0:8080'}}\nclients: {{keys: {{alice: {{sha256: HASH}}}}, keys_file: {keys}}}"
     clients = load(write(tmp_path, text, key)).clients.keys
     assert {name: (client.sha256[:2], client.burst, client.max_in_flight) for name, client in clients.items()} == {
-        "alice": ("5e", 20, None),
-        "bob": ("b2", 3, None),
-        "carol": ("cc", 20, 4),
+        "alice": ("5e", None, None),
+        "bob": ("b2", 20, None),
+        "carol": ("cc", None, 4),
+        "dave": ("dd", 3, None),
     }
 
 
@@ -142,6 +148,14 @@ BAD = {
     "a key that is no hash": (
         MINIMAL + "clients: {keys: {alice: {sha256: sk-alice}}}",
         "clients.keys.alice.sha256: expected the SHA-256 of the key",
+    ),
+    "a burst of no rate": (
+        MINIMAL + "clients: {keys: {alice: {sha256: HASH, burst: 20}}}",
+        "clients.keys.alice.burst: expected only beside requests_per_minute",
+    ),
+    "a burst of a rate that is none": (
+        MINIMAL + "clients: {keys: {alice: {sha256: HASH, burst: 20, requests_per_minute: 0}}}",
+        "clients.keys.alice.requests_per_minute: Input should be greater than 0",
     ),
     "a client's name that is no label": (
         MINIMAL + "clients: {keys: {'a b': {sha256: HASH}}}",
