@@ -29,7 +29,7 @@ class Foreseen:
 
     def __init__(self, demand: Demand, lead_seconds: float, pooled: Network) -> None:
         """``demand`` is looked at only as far as it has come, and the lead is taken as it is learned in the end."""
-        self._values, self._lead_seconds = record_of(demand), lead_seconds
+        self._values, self._lead, self._lead_seconds = record_of(demand), steps_of(lead_seconds), lead_seconds
         self._aims = daily_aims(self._values, tuning(lead_seconds))
         self._forecasts = list(foresee(self._values, lead_seconds, pooled, self._aims))
 
@@ -39,7 +39,7 @@ class Foreseen:
         if known == before.known or known < FIRST_STEPS:
             return before
         ahead, demand = self._forecasts[known], float(self._values[known - 1]) if known == before.known + 1 else math.nan
-        margin = judged(before.margin, demand, ahead, self._aims[known // DAY], self._lead_seconds)
+        margin = judged(before.margin, demand, ahead, self._aims[known // DAY], self._lead, self._lead_seconds)
         return Outlook(before.record, known, forecast=ahead, margin=margin)
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from scaler.arrays import Kept
 from scaler.policy.demand import Load
 from scaler.policy.forecast import Forecast, Network, Quantiles, Record, forecast, refit
-from scaler.policy.forecast.model import assemble, steps_of
+from scaler.policy.forecast.model import assemble
 from scaler.policy.forecast.record import DAY, STEP_SECONDS, utilization
 from scaler.policy.margin import Margin
 from scaler.policy.plan import tuning
@@ -95,7 +95,7 @@ class Forecaster:
             fitted = self._fit(record, lead_seconds)
         ahead = forecast(record, assemble(fitted.lead, fitted.aims, self._pooled(), fitted.own))
         demand = float(record.values[-1]) if record.end == before.record.end + 1 else math.nan
-        return Outlook(record, known, fitted, ahead, judged(before.margin, demand, ahead, fitted.aims, lead_seconds))
+        return Outlook(record, known, fitted, ahead, judged(before.margin, demand, ahead, fitted.aims, fitted.lead, lead_seconds))
 
     def _fit(self, record: Record, lead_seconds: float) -> Fitted:
         aims = tuning(lead_seconds).aims(utilization(record.values))
@@ -103,10 +103,13 @@ class Forecaster:
         return Fitted(model.lead, model.aims, model.own, record.end)
 
 
-def judged(margin: Margin, demand: float, ahead: Forecast | None, aims: Quantiles, lead_seconds: float) -> Margin:
-    """The margin after a step of ``demand`` replicas (NaN after a gap), with the forecast made at its end."""
+def judged(margin: Margin, demand: float, ahead: Forecast | None, aims: Quantiles, lead: int, lead_seconds: float) -> Margin:
+    """The margin after a step of ``demand`` replicas (NaN after a gap), with the forecast made at its end for ``lead`` steps later.
+
+    ``lead_seconds``: what a replica needs to serve, from which a forecast's lead may be a step away.
+    """
     prepared = math.nan if ahead is None else tuning(lead_seconds).headroom * ahead.up
-    return margin.after(demand, prepared, risk=1 - aims.up, lead=steps_of(lead_seconds))
+    return margin.after(demand, prepared, risk=1 - aims.up, lead=lead)
 
 
 def _measured(record: Record, loads: Iterable[Load]) -> Record:

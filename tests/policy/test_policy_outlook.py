@@ -132,6 +132,15 @@ def test_a_step_is_held_against_what_was_prepared_for_it() -> None:
     assert late.margin == Margin(0.1), "two steps at once are a gap"
 
 
+def test_a_step_is_held_against_forecasts_for_the_lead_that_they_were_made_for() -> None:
+    """One that has grown by less than a step: forecasts are made as before, and the first of these came due in this step."""
+    before = fitted(steady(1000, margin=Margin(0.1, (9.0, *[3.0] * 13))), at=900)
+    grown = look(before, step_after(before, 3.5), lead=LEAD + 20)
+    assert grown.fitted is before.fitted
+    assert grown.margin.extra < 0.1
+    assert len(grown.margin.prepared) == 14
+
+
 def test_a_day_is_young() -> None:
     assert YOUNG_STEPS == 2880
     assert steady(YOUNG_STEPS - 1).young
