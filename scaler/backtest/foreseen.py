@@ -39,7 +39,7 @@ class Foreseen:
         if known == before.known or known < FIRST_STEPS:
             return before
         ahead, demand = self._forecasts[known], float(self._values[known - 1]) if known == before.known + 1 else math.nan
-        margin = judged(before.margin, demand, ahead, self._aims[known // DAY], self._lead, self._lead_seconds)
+        margin = judged(before.margin, demand, ahead, self._aims[known // DAY], lead=self._lead, lead_seconds=self._lead_seconds)
         return Outlook(before.record, known, forecast=ahead, margin=margin)
 
 

@@ -95,7 +95,9 @@ class Forecaster:
             fitted = self._fit(record, lead_seconds)
         ahead = forecast(record, assemble(fitted.lead, fitted.aims, self._pooled(), fitted.own))
         demand = float(record.values[-1]) if record.end == before.record.end + 1 else math.nan
-        return Outlook(record, known, fitted, ahead, judged(before.margin, demand, ahead, fitted.aims, fitted.lead, lead_seconds))
+        return Outlook(
+            record, known, fitted, ahead, judged(before.margin, demand, ahead, fitted.aims, lead=fitted.lead, lead_seconds=lead_seconds)
+        )
 
     def _fit(self, record: Record, lead_seconds: float) -> Fitted:
         aims = tuning(lead_seconds).aims(utilization(record.values))
@@ -103,7 +105,7 @@ class Forecaster:
         return Fitted(model.lead, model.aims, model.own, record.end)
 
 
-def judged(margin: Margin, demand: float, ahead: Forecast | None, aims: Quantiles, lead: int, lead_seconds: float) -> Margin:
+def judged(margin: Margin, demand: float, ahead: Forecast | None, aims: Quantiles, *, lead: int, lead_seconds: float) -> Margin:
     """The margin after a step of ``demand`` replicas (NaN after a gap), with the forecast made at its end for ``lead`` steps later.
 
     ``lead_seconds``: what a replica needs to serve, from which a forecast's lead may be a step away.
