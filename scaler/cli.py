@@ -21,6 +21,7 @@ from scaler.observability.admin import MAX_EXPLAINED, healthcheck
 from scaler.observability.client import NoAnswer, ask
 from scaler.observability.logs import configure
 from scaler.providers.base import BadProviderSettings
+from scaler.proxy.workers import WorkerError
 from scaler.replay import Summary
 from scaler.replay import replay as make_again
 from scaler.settings import ConfigError, load
@@ -36,18 +37,22 @@ app.command()(backtest)
 Config = Annotated[Path, typer.Option("--config", "-c", help="YAML file; SCALER_... variables win over it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+MISTAKES = (ConfigError, BadProviderSettings, TraceError, BadUsage, override.BadOverride)
+FAULTS = (StoreError, NoAnswer, WorkerError, OSError)
+"""Both can be mended by an operator; what else is raised is a fault of ours, and shows where."""
+
 
 def main() -> None:
     """The entry point: whatever an operator can mend is told in plain lines, without a traceback."""
     try:
         app()
-    except (ConfigError, BadProviderSettings, TraceError, BadUsage, override.BadOverride) as error:
+    except MISTAKES as error:
         _fail(error, 2)
-    except (StoreError, NoAnswer, OSError) as error:
+    except FAULTS as error:
         _fail(error, 1)
     except ExceptionGroup as group:
-        if group.split(OSError)[1] is not None:
-            raise  # a fault of ours is among them
+        if group.split(FAULTS)[1] is not None:
+            raise  # one of ours is among them
         _fail("\n".join(str(error) for error in group.exceptions), 1)
 
 

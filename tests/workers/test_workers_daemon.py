@@ -1,7 +1,11 @@
 """The daemon with workers, as an operator meets it."""
 
 import asyncio
+import os
+import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +53,31 @@ async def test_a_daemon_with_workers_serves_samples_replaces_them_and_drains(tmp
         async with asyncio.timeout(20):
             assert await daemon.wait() == 0
     assert "worker ended and is replaced" not in town.log()
+
+
+NO_WORKERS = """
+import os, sys
+if "scaler.proxy.worker" in sys.orig_argv:
+    os._exit(3)
+"""
+
+
+def test_a_worker_that_does_not_come_up_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NO_WORKERS)
+    (tmp_path / "key").write_text("sk-secret")
+    tree = {
+        "provider": {"api_key_file": "key", "base_url": "http://127.0.0.1:1/v1"},
+        "proxy": {"listen": "127.0.0.1:0", "workers": 2},
+        "admin": {"listen": "127.0.0.1:0"},
+        "endpoints": {"chat": {"id": "endpoint-1"}},
+    }
+    (tmp_path / "scaler.yaml").write_text(yaml.safe_dump(tree))
+    command = (sys.executable, "-m", "scaler", "run", "--config", "scaler.yaml")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    (said,) = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert re.fullmatch(r"scaler: worker \d+ does not listen", said)
 
 
 def test_workers_need_the_machines_own_clock(tmp_path: Path) -> None:
