@@ -1,10 +1,12 @@
 """A day in seconds: arrivals against a platform in virtual time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 
 from scaler.model import Bounds
 from scaler.settings import ObjectiveSettings, WorldSettings
+from scaler.world.endpoint import Endpoint
 from scaler.world.platform import Platform
 from scaler.world.refusals import Refused
 from scaler.world.replica import Job, JobState
@@ -30,7 +32,7 @@ class Result:
 
 def run_day(
     settings: WorldSettings,
-    arrivals: Sequence[Arrival],
+    arrivals: Iterable[Arrival],
     *,
     bounds: Bounds,
     until: float,
@@ -41,20 +43,8 @@ def run_day(
     Equal bounds are a fixed number of replicas; between unequal ones the platform's native autoscaler decides. It begins with the
     minimum ready. Raises `Refused` when the settings contradict the catalog and `ValueError` when they have no endpoint.
     """
-    if not settings.endpoints:
-        raise ValueError("expected an endpoint in the world's settings")
-    first = settings.endpoints[0].model_copy(update={"min_replicas": bounds.min_replicas, "max_replicas": bounds.max_replicas})
-    platform = Platform(settings.model_copy(update={"endpoints": (first,)}))
-    (endpoint,) = platform.endpoints
-    jobs: list[tuple[Job, bool]] = []
-    refused = 0
-    for arrival in arrivals:
-        if arrival.at >= until:
-            break
-        try:
-            jobs.append((platform.submit(endpoint.identity.id, arrival.input_tokens, arrival.output_tokens, arrival.at), arrival.streamed))
-        except Refused:
-            refused += 1
+    platform, endpoint = _opened(settings, bounds)
+    jobs, refused = _sent(platform, endpoint, arrivals, until=until)
     platform.advance(until)
     bill = endpoint.bill(until)
     answered = [job for job, _ in jobs if job.state is JobState.DONE]
@@ -68,6 +58,28 @@ def run_day(
         latency_seconds=tuple(job.finished_at - job.arrived_at for job in answered if job.finished_at is not None),
         attainment=good / max(1, len(jobs) + refused),
     )
+
+
+def _opened(settings: WorldSettings, bounds: Bounds) -> tuple[Platform, Endpoint]:
+    """A platform with the settings' first endpoint alone, within ``bounds``."""
+    if not settings.endpoints:
+        raise ValueError("expected an endpoint in the world's settings")
+    first = settings.endpoints[0].model_copy(update={"min_replicas": bounds.min_replicas, "max_replicas": bounds.max_replicas})
+    platform = Platform(settings.model_copy(update={"endpoints": (first,)}))
+    (endpoint,) = platform.endpoints
+    return platform, endpoint
+
+
+def _sent(platform: Platform, endpoint: Endpoint, arrivals: Iterable[Arrival], *, until: float) -> tuple[list[tuple[Job, bool]], int]:
+    """What was accepted before ``until``, each with whether it is streamed, and how many were refused."""
+    jobs: list[tuple[Job, bool]] = []
+    refused = 0
+    for arrival in takewhile(lambda arrival: arrival.at < until, arrivals):
+        try:
+            jobs.append((platform.submit(endpoint.identity.id, arrival.input_tokens, arrival.output_tokens, arrival.at), arrival.streamed))
+        except Refused:
+            refused += 1
+    return jobs, refused
 
 
 def _on_time(job: Job, streamed: bool, objective: ObjectiveSettings) -> bool:  # noqa: FBT001 (a fact about the job)
