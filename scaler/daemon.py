@@ -7,12 +7,10 @@ the old one stays.
 
 import asyncio
 import gc
-import math
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from functools import partial
 from typing import Any
 
 import structlog
@@ -21,9 +19,7 @@ from prometheus_client.registry import Collector
 from scaler.actuator import Actuator, open_actuator, pause_state
 from scaler.actuator.declare import open_declarer
 from scaler.clock import Clock, ScaledClock, SystemClock
-from scaler.controller import Controller, Tick, tick_all
 from scaler.ledger import Ledger
-from scaler.model import Endpoint, Known, Unknown
 from scaler.observability.admin import Admin, admin_app, serve_admin
 from scaler.observability.budget import BudgetCollector, budget_status
 from scaler.observability.declared import DeclaredCollector, announce, declared_status
@@ -32,17 +28,13 @@ from scaler.observability.metrics import ControlMetrics, MeterCollector, TickCol
 from scaler.observability.report import Reporter, explanation
 from scaler.observability.windows import WindowCollector, windows_status
 from scaler.open_files import fitting
-from scaler.policy.fleet import Fleet
-from scaler.policy.learned import Learned
 from scaler.providers import describe, open_reader
-from scaler.providers.base import BadProviderSettings, ProviderError, Reader
+from scaler.providers.base import BadProviderSettings, Reader
 from scaler.providers.http import require_callable
 from scaler.proxy.meter import Meter
-from scaler.proxy.routes import Readiness
 from scaler.proxy.server import Proxy
 from scaler.proxy.workers import WorkerError, Workers
-from scaler.routing import readiness_of, route_table
-from scaler.sampling.own_meter import OwnMeter
+from scaler.rounds import Rounds
 from scaler.scheduler import Scheduler
 from scaler.schedules import Plans
 from scaler.settings import ClockSettings, ConfigError, Settings
@@ -57,8 +49,6 @@ from scaler.world.refusals import Refused
 log = structlog.get_logger(__name__)
 
 PRICE_REFRESH_SECONDS = 3600.0
-PRICE_RETRY_SECONDS = 60.0
-"""Where a price is not known; under a budget nothing is started without one."""
 PRUNE_SECONDS = 86_400.0
 RELOADABLE = frozenset({"endpoints", "clients", "guard", "dry_run", "pause_file"})
 """What SIGHUP may change; the rest is wired at the start and needs a restart."""
@@ -93,7 +83,6 @@ class Daemon:
         self._ledger = ledger or Ledger(settings, store, clock)
         self._budget = BudgetCollector(self._ledger)
         self._windows = WindowCollector(self._planned)
-        self._priced = -math.inf
         self._actuator: Actuator = open_actuator(settings, reader, store, clock, self._ledger)
         self._plans = Plans(settings)
         self._declarer = open_declarer(settings, reader, store, clock, report=announce, ledger=self._ledger)
@@ -104,11 +93,19 @@ class Daemon:
         self._shadows = Shadows()
         self._reporter = Reporter(self._metrics, self._shadows)
         self._reporter.set_endpoints(settings.endpoints)
-        self._settled = self._declarer.settled(settings)
-        self._unseen: set[str] = set()
-        self._known: dict[str, Endpoint] = {}
-        self._readiness: dict[str, Readiness] = {}
-        self._controllers: dict[str, Controller] = {}
+        self._rounds = Rounds(
+            settings,
+            reader,
+            store,
+            clock,
+            ledger=self._ledger,
+            plans=self._plans,
+            actuator=self._actuator,
+            declarer=self._declarer,
+            proxy=self._proxy,
+            meter=self._meter,
+            report=self._reporter,
+        )
         self._scheduler = Scheduler(
             self._tick, tick_seconds=settings.schedule.tick_seconds, overdue_ticks=settings.schedule.overdue_ticks, clock=clock
         )
@@ -162,16 +159,14 @@ class Daemon:
 
     async def _start(self) -> None:
         """Learn the routes, open the request path, then begin to tick."""
-        self._known = await self._store.known_endpoints()
-        await self._declarer.recall()
-        await self._meet()
+        await self._rounds.begin()
         self._use(self._settings)
         with _listening("proxy", self._settings.proxy.listen):
             await self._proxy.start()
         self._scheduler.start()
         gc.collect()
         gc.freeze()  # what is there now stays: no collection need look at it while traffic waits
-        self._scheduler.every("prices", PRICE_REFRESH_SECONDS, self._refresh_prices)
+        self._scheduler.every("prices", PRICE_REFRESH_SECONDS, self._rounds.refresh_prices)
         self._scheduler.every("prune", PRUNE_SECONDS, self._prune)
         log.info("serving", proxy=self._proxy.addresses, admin=self._settings.admin.listen, dry_run=self._settings.dry_run)
 
@@ -194,133 +189,24 @@ class Daemon:
         await self._proxy.drain(self._settings.proxy.drain_seconds)
 
     def _use(self, settings: Settings) -> None:
-        """Swap in settings that are valid as a whole; of the declared endpoints, those that are settled are looked after."""
+        """Swap in settings that are valid as a whole."""
         self._settings = settings
-        self._declarer.use(settings)
-        self._settled = self._declarer.settled(settings)
-        self._actuator.use(self._settled)
         self._proxy.set_keys(settings.clients.keys)
         self._plans.use(settings)
         self._ledger.use(settings)
         self._metrics.set_endpoints(settings.endpoints)
         self._shadows.use(settings.endpoints)
         self._reporter.set_endpoints(settings.endpoints)
-        self._controllers = {key: self._controller(key) for key in self._settled.endpoints}
-        self._set_routes()
-
-    def _controller(self, key: str) -> Controller:
-        """The controller of an endpoint: the one it had, told of its settings, or a new one."""
-        settings = self._settled.endpoints[key]
-        known = self._controllers.get(key)
-        if known is not None and known.settings.id == settings.id:
-            known.settings = settings
-            return known
-        source = OwnMeter(lambda: self._meter.read(key), self._clock.monotonic)
-        return Controller(
-            key,
-            settings,
-            source=source,
-            reader=self._reader,
-            actuator=self._actuator,
-            store=self._store,
-            clock=self._clock,
-            report=self._reporter,
-            ledger=self._ledger,
-            windows=partial(self._plans.windows, key),
-            calls=lambda: self._calls(key),
-        )
-
-    def _calls(self, key: str) -> int:
-        """Requests that call the sleeping endpoint; those that nobody waits for count as long as traffic does."""
-        settings = self._settings.endpoints.get(key)
-        return 0 if settings is None else self._proxy.calls(key, settings.policy.stable_window_seconds)
-
-    def _set_routes(self) -> None:
-        self._proxy.set_routes(route_table(self._settled.endpoints, self._known, self._readiness))
+        self._rounds.use(settings)
 
     async def _tick(self) -> None:
-        """One round of every endpoint, and what it taught about names."""
-        await self._take_overrides()
+        """One round, and what is told of it once for all endpoints."""
         self._metrics.set_switches(paused=pause_state(self._settings.pause_file) is not None, dry_run=self._settings.dry_run)
-        (ticks, faults), settled = await asyncio.gather(tick_all(self._controllers.values()), self._declarer.round(self._unseen))
-        self._unseen = {tick.key for tick in ticks if isinstance(tick.endpoint, Unknown)}
-        for tick in ticks:
-            await self._learn(tick)
-        self._set_routes()
-        if settled:
-            await self._meet()
-            self._use(self._settings)
-        unpriced = any(self._ledger.price(key) is None for key in self._known if key in self._settings.endpoints)
-        if settled or (unpriced and self._clock.monotonic() - self._priced >= PRICE_RETRY_SECONDS):
-            await self._refresh_prices()
+        faults = await self._rounds.go()
         self._budget.announce()
         self._windows.announce()
         if faults:
             raise ExceptionGroup("ticks failed", faults)
-
-    async def _take_overrides(self) -> None:
-        """What people have imposed; what was imposed before stands while the store is silent."""
-        try:
-            self._plans.impose(await self._store.overrides())
-        except StoreError as error:
-            log.warning("overrides not read", error=str(error))
-
-    async def _learn(self, tick: Tick) -> None:
-        """What the request path has to know, and for the next start the store. While the provider is silent, what was known stands."""
-        if not isinstance(tick.endpoint, Known):
-            return
-        endpoint, before = tick.endpoint.value, self._known.get(tick.key)
-        self._known[tick.key] = endpoint
-        self._judge(tick.key, endpoint, tick.fleet, tick.learned)
-        if before is None or (before.id, before.name) != (endpoint.id, endpoint.name):
-            try:
-                await self._store.remember_endpoint(tick.key, endpoint)
-            except StoreError as error:
-                log.warning("endpoint not remembered", endpoint=tick.key, error=str(error))
-
-    def _judge(self, key: str, endpoint: Endpoint, fleet: Fleet | None, learned: Learned) -> None:
-        """How near an endpoint is to serving."""
-        settings = self._settled.endpoints.get(key)
-        if settings is None:
-            return
-        wakes = settings.idle.wake and not self._settings.dry_run
-        before, now = self._readiness.pop(key, None), self._clock.monotonic()
-        readiness = readiness_of(endpoint, fleet, learned, settings, before, wakes=wakes, now=now)
-        if readiness is not None:
-            self._readiness[key] = readiness
-
-    async def _meet(self) -> None:
-        """Look at every endpoint whose id is known and which is new."""
-        ids = {key: endpoint.id for key, endpoint in self._declarer.settled(self._settings).endpoints.items()}
-        new = {key: known for key, known in ids.items() if key not in self._known or self._known[key].id != known}
-        await asyncio.gather(*(self._look(key, endpoint_id) for key, endpoint_id in new.items()))
-
-    async def _look(self, key: str, endpoint_id: str) -> None:
-        """Ask the provider for an endpoint never seen before; if it is silent, the tick will ask again."""
-        try:
-            self._known[key] = await self._reader.get(endpoint_id)
-            self._judge(key, self._known[key], None, Learned())
-            await self._store.remember_endpoint(key, self._known[key])
-        except (ProviderError, StoreError) as error:
-            log.warning("endpoint not known yet", endpoint=key, error=str(error))
-
-    async def _refresh_prices(self) -> None:
-        """What a replica of each endpoint costs; the old price stands while the provider is silent."""
-        self._priced = self._clock.monotonic()
-        try:
-            prices = {hardware.id: hardware.price for hardware in await self._reader.hardware()}
-        except ProviderError as error:
-            log.warning("prices not refreshed", error=str(error))
-            return
-        for key, endpoint in self._known.items():
-            if key not in self._settings.endpoints:
-                continue
-            if endpoint.hardware in prices:
-                self._ledger.set_price(key, prices[endpoint.hardware])
-            elif self._ledger.price(key) is None and self._ledger.capped(key):
-                log.warning(
-                    "no price, so the budget starts nothing", endpoint=key, hardware=endpoint.hardware, set="budget.price_dollars_per_hour"
-                )
 
     async def _prune(self) -> None:
         """Old decisions go, intents stay."""
