@@ -19,14 +19,16 @@ SPARE_FILES = 256
 
 
 def fitting(settings: ProxySettings) -> ProxySettings:
-    """The settings with no more connections than this process, or each of its workers, has files for."""
+    """The settings with no more connections than this process, or each of its workers, has files for; where that is fewer, it is told."""
     per_process = ceil(settings.max_connections / settings.workers)
     wanted = FILES_PER_CONNECTION * per_process + SPARE_FILES
     allowed = _raised_limit(wanted)
     if allowed >= wanted:
         return settings
     most = max(1, (allowed - SPARE_FILES) // FILES_PER_CONNECTION) * settings.workers
-    log.warning("fewer connections are taken than proxy.max_connections", max_connections=most, open_files=allowed, needed=wanted)
+    tell = log.warning if "max_connections" in settings.model_fields_set else log.info  # the default is a most, which nobody asked for
+    mend = f"raise the hard limit of open files to {wanted}: ulimit -n, LimitNOFILE= of systemd or --ulimit nofile= of docker"
+    tell("fewer connections are taken than proxy.max_connections", max_connections=most, open_files=allowed, needed=wanted, mend=mend)
     return settings.model_copy(update={"max_connections": most})
 
 
