@@ -24,7 +24,7 @@ from scaler.observability.admin import Admin, admin_app, serve_admin
 from scaler.observability.budget import BudgetCollector, budget_status
 from scaler.observability.declared import DeclaredCollector, announce, declared_status
 from scaler.observability.gates import GateCollector, gate_status
-from scaler.observability.metrics import ControlMetrics, MeterCollector, TickCollector
+from scaler.observability.metrics import ControlMetrics, MeterCollector, StoreCollector, TickCollector
 from scaler.observability.report import Reporter, explanation
 from scaler.observability.windows import WindowCollector, windows_status
 from scaler.open_files import fitting
@@ -119,6 +119,7 @@ class Daemon:
         yield MeterCollector(self._meter, self._proxy)
         yield GateCollector(lambda: self._proxy.gates, self._clock.monotonic)
         yield TickCollector(lambda: self._scheduler.events)
+        yield StoreCollector(lambda: self._store.faults)
         yield DeclaredCollector(lambda: self._declarer.findings)
         yield self._windows
         yield self._budget
@@ -245,6 +246,7 @@ class Daemon:
             "paused": pause_state(self._settings.pause_file),
             "dry_run": self._settings.dry_run,
             "provider": describe(self._reader, self._settings.provider),
+            "store": self._store.trouble,
             "tick_age_seconds": round(self._scheduler.age, 3),
             "ticks": dict(self._scheduler.events),
             "proxy": self._proxy.addresses,

@@ -37,6 +37,7 @@ def status(answer: dict[str, Any]) -> RenderableType:
 def _warnings(answer: dict[str, Any], seen: dict[str, Any]) -> list[str]:
     """What is out of the ordinary, and what the calendar has in store."""
     warnings = [name for name, on in ((answer["paused"], answer["paused"]), ("dry run", answer["dry_run"])) if on]
+    warnings += [f"the store: {answer['store']}"] if answer["store"] else []
     declared = answer["declared"].items()
     warnings += [f"{key} ({found['standing']}): {found['detail']}" for key, found in declared if found["standing"] != "settled"]
     unpriced = [key for key, fields in seen.items() if fields["price_dollars_per_hour"] is None]

@@ -21,6 +21,7 @@ from scaler.actuator import Skipped, SkipReason
 from scaler.controller import Tick
 from scaler.model import ActionKind, EndpointState, Known, OutcomeStatus, Power, ReasonCode
 from scaler.proxy.readings import HistogramReading, Reading
+from scaler.store.base import StoreFault
 
 SHARES = (0.5, 0.9)
 """Of cold starts. ``quantile`` as a label belongs to summaries."""
@@ -256,6 +257,20 @@ class TickCollector:
     def collect(self) -> Iterator[Metric]:
         """The one family."""
         yield _counts("scaler_ticks", "Runs of the control loop by how they went.", "outcome", self._read())
+
+
+class StoreCollector:
+    """What the store could not do, read when asked."""
+
+    def __init__(self, read: Callable[[], Mapping[StoreFault, int]]) -> None:
+        """``read`` gives the cumulative count of faults."""
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        """The one family."""
+        yield _counts(
+            "scaler_store_faults", "Calls that the store did not carry out, and files that it had to begin anew.", "fault", self._read()
+        )
 
 
 class ClientFigures(Protocol):

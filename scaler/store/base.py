@@ -1,6 +1,6 @@
 """What the rest of the house knows of the store: a journal that is only ever appended to, and the memory that outlives a restart."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -9,7 +9,7 @@ from scaler.model import Account, Action, Bounds, Decision, Endpoint, Entry, Inp
 
 
 class StoreFault(StrEnum):
-    """What is wrong with the store; the label in metrics."""
+    """What is wrong with the store; the label in metrics. ``GONE``: its file was removed, and has been written anew."""
 
     FULL = "full"
     READ_ONLY = "read_only"
@@ -18,6 +18,8 @@ class StoreFault(StrEnum):
     SCHEMA = "schema"
     SLOW = "slow"
     CLOSED = "closed"
+    GONE = "gone"
+    REPLACED = "replaced"
     IO = "io"
     CONSTRAINT = "constraint"
 
@@ -59,6 +61,14 @@ class IntentRecord:
 
 class Store(Protocol):
     """All methods raise `StoreError`, and come back within a deadline."""
+
+    @property
+    def faults(self) -> Mapping[StoreFault, int]:
+        """How often each has been met."""
+
+    @property
+    def trouble(self) -> str | None:
+        """What was wrong with the last call, in words; None if nothing was."""
 
     async def record_decision(self, decision: Decision, inputs: Inputs, checkpoint: Checkpoint | None = None) -> int:
         """Append to the journal of decisions and return the row's sequence number. A checkpoint is kept together with it, or neither."""

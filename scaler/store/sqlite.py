@@ -2,14 +2,15 @@
 
 An intent is on the disk (fsync) before `SqliteStore.add_intent` returns. Everything else survives the death of the process at once and the
 loss of power within moments. A file that SQLite calls corrupt is moved aside, never deleted; losing it costs history and the memory
-of past actions, not safety.
+of past actions, not safety. One that somebody removes is written anew from what is open; where another one takes its place, what is
+open is kept beside it and nothing more is written, until a restart goes on with the new one.
 """
 
 import asyncio
 import errno
-import os
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -17,15 +18,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import structlog
+
 from scaler.model import Account, Action, ActionKind, Bounds, Decision, Endpoint, Entry, Inputs, Intent, Outcome, OutcomeStatus, Override
 from scaler.store.base import Checkpoint, DecisionRecord, IntentRecord, StoreError, StoreFault
 from scaler.store.codec import decode, encode
-from scaler.store.schema import migrate, require_newest
+from scaler.store.file import BUSY_SECONDS, Identity, connect, identity, log_of, move_aside, prepare, restore, save, take_away
+from scaler.store.schema import require_newest
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
 DEADLINE_SECONDS = 10.0
-BUSY_SECONDS = 2.0
 MAX_WAITING = 64
 PRUNE_ROWS = 5000
 
@@ -92,37 +97,6 @@ def _fault(error: Exception) -> StoreFault:
     if isinstance(error, OSError):
         return ERRNOS.get(error.errno or 0, StoreFault.IO)
     return FAULTS.get(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR) & 0xFF, StoreFault.IO)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """Open the file, or make one; mode 0600."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    path.chmod(0o600)
-    return sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    """See whether the database is sound, and bring it up to date."""
-    verdict: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if verdict != "ok":
-        raise StoreError(StoreFault.CORRUPT, verdict)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    migrate(connection)
-
-
-def _move_aside(path: Path, now: float) -> Path:
-    """Rename the file and what SQLite keeps beside it to the first free ``NAME.corrupt-<unix>``.
-
-    The log goes first: a new file must never find itself beside the log of an old one.
-    """
-    second = int(now)
-    while os.path.lexists(aside := path.with_name(f"{path.name}.corrupt-{second}")):
-        second += 1
-    for suffix in ("-wal", "-shm", ""):
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-    return aside
 
 
 def _decision_record(row: tuple[int, str, str]) -> DecisionRecord:
@@ -196,6 +170,11 @@ class SqliteStore:
         """Nothing is opened yet."""
         self.path = path
         self.moved_aside: Path | None = None
+        self.faults = Counter[StoreFault](dict.fromkeys(StoreFault, 0))
+        self.trouble: str | None = None
+        self._file: Identity | None = None  # as it was when it was opened, with its log
+        self._log: dict[Path, Identity | None] = {}
+        self._kept: Path | None = None  # what was written until another file took its place
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._places = threading.BoundedSemaphore(MAX_WAITING)
         self._connection: sqlite3.Connection
@@ -227,25 +206,69 @@ class SqliteStore:
         self._connection = sqlite3.connect(where, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
 
     def _open(self, now: float) -> None:
-        connection = _connect(self.path)
+        connection = connect(self.path)
         try:
-            _prepare(connection)
+            prepare(connection)
         except Exception as error:
             if _fault(error) is StoreFault.CORRUPT:  # before closing, which would remove the log
-                self.moved_aside = _move_aside(self.path, now)
+                self.moved_aside = move_aside(self.path, now)
             connection.close()
             if self.moved_aside is None:
                 raise
-            connection = _connect(self.path)
-            _prepare(connection)
+            log.warning("the store is corrupt and is begun anew", path=str(self.path), kept=str(self.moved_aside), error=str(error))
+            self.faults[StoreFault.CORRUPT] += 1
+            connection = connect(self.path)
+            prepare(connection)
+        self._take(connection)
+
+    def _take(self, connection: sqlite3.Connection) -> None:
+        """From now on this is open, and is to be found where it is now."""
         self._connection = connection
+        self._file, self._log = identity(self.path), log_of(self.path)
+
+    def _stay(self) -> None:
+        """See that the name still leads to what is open: SQLite goes on writing to a file that nobody can find any more."""
+        if self._kept is None and self._file is not None and (found := identity(self.path)) != self._file:
+            if found is None:
+                self._write_anew()
+            else:
+                self._make_way()
+        if self._kept is not None:
+            said = f"another file has taken its place; a restart goes on with that, and what was written until then is in {self._kept}"
+            raise StoreError(StoreFault.REPLACED, said)
+
+    def _write_anew(self) -> None:
+        self._take(restore(self._connection, self.path))
+        self.faults[StoreFault.GONE] += 1
+        log.warning("the store's file was removed and is written anew, with all that was in it", path=str(self.path))
+
+    def _make_way(self) -> None:
+        self._kept = save(self._connection, self.path)
+        take_away(self._log)
+        log.warning("another file has taken the store's place, nothing is written", path=str(self.path), kept=str(self._kept))
 
     async def _run(self, work: Callable[[], T]) -> T:
-        """Do ``work`` on the thread that owns the connection. One that takes too long may still be done later."""
+        """Do ``work`` on the thread that owns the connection, and remember how it went."""
+        try:
+            done = await self._submit(work)
+        except StoreError as error:
+            self.faults[error.fault] += 1
+            self.trouble = str(error)
+            raise
+        self.trouble = None
+        return done
+
+    async def _submit(self, work: Callable[[], T]) -> T:
+        """One that takes too long may still be done later."""
+
+        def in_place() -> T:
+            self._stay()
+            return work()
+
         if not self._places.acquire(blocking=False):
             raise StoreError(StoreFault.SLOW, f"{self.path}: {MAX_WAITING} calls are waiting already")
         try:
-            job = self._worker.submit(work)
+            job = self._worker.submit(in_place)
         except RuntimeError:
             self._places.release()
             raise StoreError(StoreFault.CLOSED, f"{self.path}: the store is closed") from None
@@ -432,6 +455,9 @@ class SqliteStore:
     async def close(self) -> None:
         """Close the file after the calls that are waiting."""
         try:
+            with suppress(StoreError):
+                await self._run(lambda: None)  # one that was removed is written anew
+            self._file = self._kept = None
             await self._run(self._connection.close)
         finally:
             self._worker.shutdown(wait=False)

@@ -21,7 +21,7 @@ from scaler.model import Window, WindowKind
 from scaler.observability.budget import BudgetCollector
 from scaler.observability.declared import DeclaredCollector
 from scaler.observability.gates import GateCollector
-from scaler.observability.metrics import ControlMetrics, MeterCollector, TickCollector
+from scaler.observability.metrics import ControlMetrics, MeterCollector, StoreCollector, TickCollector
 from scaler.observability.windows import WindowCollector, windows_status
 from scaler.policy.demand import Load
 from scaler.policy.learned import Learned
@@ -32,6 +32,7 @@ from scaler.proxy.routes import Route
 from scaler.proxy_settings import ClientKeySettings
 from scaler.settings import Settings
 from scaler.shadow import Shadows
+from scaler.store.base import StoreFault
 from scaler.store.sqlite import SqliteStore
 from tests.grafana.dashboard import Dashboard, metrics_in
 from tests.observability.ticks import StillProxy, TickStory
@@ -48,6 +49,7 @@ class Series:
 def control_side(folder: Path) -> Iterator[Collector]:
     """What the control loop has to tell beside its own metrics."""
     yield TickCollector(lambda: {"completed": 1})
+    yield StoreCollector(lambda: {StoreFault.FULL: 1})
     yield DeclaredCollector(lambda: {"chat": Finding(Standing.SETTLED, "")})
     window = Window(WindowKind.OVERRIDE, "", begins=0.0, ends=10.0, floor=2)
     yield WindowCollector(lambda: {"chat": windows_status([window], now=5.0)})

@@ -120,11 +120,12 @@ def test_a_window_is_announced_when_it_begins_and_when_it_ends() -> None:
     ]
 
 
-def in_a_terminal(ledger: Ledger, endpoints: dict[str, Any]) -> str:
+def in_a_terminal(ledger: Ledger, endpoints: dict[str, Any], *, store: str | None = None) -> str:
     answer: dict[str, Any] = {
         "now": 50.0,
         "paused": None,
         "dry_run": False,
+        "store": store,
         "declared": {},
         "endpoints": endpoints,
         "windows": {"chat": windows_status(WINDOWS, 50.0)},
@@ -142,6 +143,8 @@ def test_the_status_in_a_terminal(ledger: Ledger, clock: VirtualClock) -> None:
     assert "chat: event 'launch': multiplier 3, from 1970-01-01 00:01:30 UTC until 1970-01-01 00:03:20 UTC" in text
     assert "budget chat day: $84.00 of $100.00 [no prewarm]" in text
     assert "budget total hour: $12.00 of $30.00 an hour" in text
+    assert "! the store" not in text
+    assert "! the store: scaler.db: disk full" in in_a_terminal(ledger, {}, store="scaler.db: disk full")
 
 
 def reported(ledger: Ledger, *ticks: Tick) -> str:

@@ -1,12 +1,14 @@
 """What happens to traffic and to money while parts are down. Real processes, real HTTP, a clock that runs 150 times as fast."""
 
 import asyncio
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scaler.observability.client import get_json
 from tests.scenarios.town import Town
 
 BROKEN: dict[str, dict[str, Any]] = {"500": {"status": 500}, "garbage": {"garbage": True}, "429": {"status": 429}}
@@ -67,6 +69,37 @@ async def test_kill_and_restart_change_nothing(tmp_path: Path) -> None:
     assert later[: len(journal)] == journal
     assert [seq for seq, _ in later] == list(range(1, len(later) + 1))
     assert town.rows("PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_a_journal_that_is_removed_is_written_anew_and_beside_one_that_is_replaced_nothing_is_done(tmp_path: Path) -> None:
+    town = Town.found(tmp_path)
+    async with town.world(), town.daemon():
+        await town.until(lambda seen: "sentence" in seen)
+        path = town.stage.settings.store.path
+        before = town.rows("SELECT max(seq) FROM decisions")[0][0]
+        for file in path.parent.glob(f"{path.name}*"):
+            file.unlink()
+        await logged(town, "the store's file was removed and is written anew")
+        rows = town.rows("SELECT seq FROM decisions ORDER BY seq")
+        assert rows == [(seq + 1,) for seq in range(len(rows))]
+        assert len(rows) > before
+
+        shutil.copy(path, tmp_path / "backup")
+        (tmp_path / "backup").rename(path)
+        await logged(town, "another file has taken the store's place")
+        progress = await town.traffic(7, minutes=6)
+        seen = await town.seen()
+        assert all(answer.ok for answer in progress.answers)
+        assert (seen["min_replicas"], seen["result"]) == (3, "store_failed")
+        assert (await town.provider())["min_replicas"] == 1
+        status = await asyncio.to_thread(get_json, town.stage.settings.admin.listen, "/status")
+        assert "another file has taken its place; a restart goes on with that" in status["store"]
+
+
+async def logged(town: Town, event: str) -> None:
+    async with asyncio.timeout(20):
+        while event not in town.log():
+            await asyncio.sleep(0.02)
 
 
 async def _bounds(town: Town) -> tuple[int, int]:

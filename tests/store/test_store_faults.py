@@ -3,6 +3,7 @@
 import asyncio
 import random
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from scaler.model import Inputs, Known, Outcome, OutcomeStatus, Unknown
 from scaler.store.base import StoreError, StoreFault
@@ -54,7 +56,12 @@ async def test_a_corrupt_file_is_moved_aside_and_kept(store: SqliteStore, reopen
     rotten = b"rotten" * 5000
     for expected in ("scaler.db.corrupt-1700000000", "scaler.db.corrupt-1700000001"):
         store.path.write_bytes(rotten)
-        fresh = await reopen()
+        with capture_logs() as told:
+            fresh = await reopen()
+        assert [(line["event"], line["kept"]) for line in told] == [
+            ("the store is corrupt and is begun anew", str(store.path.with_name(expected)))
+        ]
+        assert fresh.faults[StoreFault.CORRUPT] == 1
         assert fresh.moved_aside == store.path.with_name(expected)
         assert fresh.moved_aside.read_bytes() == rotten
         assert await fresh.decisions("chat", 5) == []
@@ -146,6 +153,89 @@ async def test_a_database_of_something_else_is_left_alone(reopen: Opener, tmp_pa
         connection.execute("CREATE TABLE photos (id INTEGER)")
     with pytest.raises(StoreError, match="a database of something else"):
         await reopen()
+
+
+def remove(path: Path, *suffixes: str) -> None:
+    for suffix in suffixes:
+        path.with_name(path.name + suffix).unlink()
+
+
+def kept_beside(path: Path) -> list[Path]:
+    return sorted(path.parent.glob("scaler.db.kept-*"))
+
+
+@pytest.mark.parametrize("suffixes", [("",), ("", "-wal"), ("", "-wal", "-shm")])
+async def test_a_file_that_is_removed_is_written_anew_with_all_that_was_in_it(
+    store: SqliteStore, reopen: Opener, nouns: SimpleNamespace, suffixes: tuple[str, ...]
+) -> None:
+    await store.record_decision(nouns.decision(1.0), nouns.inputs())
+    intent = await store.add_intent(1.0, "chat", nouns.action(), "before")
+    remove(store.path, *suffixes)
+    with capture_logs() as told:
+        assert await store.record_decision(nouns.decision(2.0), nouns.inputs()) == 2
+        assert [open_one.id for open_one in await store.open_intents()] == [intent.id]
+    assert [line["event"] for line in told] == ["the store's file was removed and is written anew, with all that was in it"]
+    assert (store.faults[StoreFault.GONE], store.trouble, kept_beside(store.path)) == (1, None, [])
+    assert store.path.stat().st_mode & 0o777 == 0o600
+    assert [row.seq for row in read_decisions(store.path, "chat", 9)] == [2, 1]
+    remove(store.path, "", "-wal", "-shm")
+    await store.close()  # one look more
+    again = await reopen()
+    assert [row.seq for row in await again.decisions("chat", 9)] == [2, 1]
+    assert again.moved_aside is None
+
+
+async def test_a_folder_that_is_removed_is_a_fault_until_it_is_there_again(tmp_path: Path, nouns: SimpleNamespace) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    store = await SqliteStore.open(folder / "scaler.db", 0.0)
+    await store.add_intent(1.0, "chat", nouns.action(), "before")
+    shutil.rmtree(folder)
+    assert await fault(store.add_intent(2.0, "chat", nouns.action(), "")) is StoreFault.IO
+    assert store.trouble is not None
+    folder.mkdir()
+    assert (await store.add_intent(3.0, "chat", nouns.action(), "")).id == 2
+    await store.close()
+    assert sorted(path.name for path in folder.iterdir()) == ["scaler.db"]
+
+
+async def test_where_another_file_takes_its_place_nothing_is_written_and_nothing_is_lost(
+    store: SqliteStore, reopen: Opener, nouns: SimpleNamespace, tmp_path: Path
+) -> None:
+    backup = await SqliteStore.open(tmp_path / "backup.db", 0.0)
+    await backup.close()
+    await store.add_intent(1.0, "chat", nouns.action(), "before")
+    (tmp_path / "backup.db").rename(store.path)
+    theirs = store.path.read_bytes()
+    with capture_logs() as told:
+        for _ in range(3):
+            assert await fault(store.add_intent(2.0, "chat", nouns.action(), "")) is StoreFault.REPLACED
+        assert await fault(store.intents("chat", 9)) is StoreFault.REPLACED
+    [kept] = kept_beside(store.path)
+    assert [(line["event"], line["kept"]) for line in told] == [("another file has taken the store's place, nothing is written", str(kept))]
+    assert store.trouble is not None
+    assert str(kept) in store.trouble
+    await store.close()
+    assert store.path.read_bytes() == theirs
+    assert await (await reopen()).intents("chat", 9) == [], "a restart goes on with the new one"
+    saved = await SqliteStore.open(kept, 0.0)
+    assert [record.intent.why for record in await saved.intents("chat", 9)] == ["before"]
+    await saved.close()
+
+
+async def test_a_file_that_is_put_back_is_taken_up_by_a_restart(
+    store: SqliteStore, reopen: Opener, nouns: SimpleNamespace, tmp_path: Path
+) -> None:
+    await store.add_intent(1.0, "chat", nouns.action(), "before")
+    store.path.rename(tmp_path / "moved.db")
+    store.path.write_bytes(b"something else")
+    assert await fault(store.intents("chat", 9)) is StoreFault.REPLACED
+    [kept] = kept_beside(store.path)
+    kept.rename(store.path)
+    assert await fault(store.intents("chat", 9)) is StoreFault.REPLACED
+    await store.close()
+    again = await reopen()
+    assert [record.intent.why for record in await again.intents("chat", 9)] == ["before"]
 
 
 def memory() -> Iterator[sqlite3.Connection]:
