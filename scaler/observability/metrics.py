@@ -268,9 +268,8 @@ class StoreCollector:
 
     def collect(self) -> Iterator[Metric]:
         """The one family."""
-        yield _counts(
-            "scaler_store_faults", "Calls that the store did not carry out, and files that it had to begin anew.", "fault", self._read()
-        )
+        faults = {fault.value: count for fault, count in self._read().items()}
+        yield _counts("scaler_store_faults", "Calls that the store did not carry out, and files that it wrote anew.", "fault", faults)
 
 
 class ClientFigures(Protocol):
