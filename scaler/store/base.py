@@ -68,7 +68,7 @@ class Store(Protocol):
 
     @property
     def trouble(self) -> str | None:
-        """What was wrong with the last call, in words; None if nothing was."""
+        """What has gone wrong last, in words, until something is written again; None: nothing."""
 
     async def record_decision(self, decision: Decision, inputs: Inputs, checkpoint: Checkpoint | None = None) -> int:
         """Append to the journal of decisions and return the row's sequence number. A checkpoint is kept together with it, or neither."""

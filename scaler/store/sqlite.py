@@ -245,18 +245,17 @@ class SqliteStore:
     def _make_way(self) -> None:
         self._kept = save(self._connection, self.path)
         take_away(self._log)
-        log.warning("another file has taken the store's place, nothing is written", path=str(self.path), kept=str(self._kept))
 
     async def _run(self, work: Callable[[], T]) -> T:
-        """Do ``work`` on the thread that owns the connection, and remember how it went."""
+        """Do ``work`` on the thread that owns the connection, and remember what goes wrong."""
         try:
-            done = await self._submit(work)
+            return await self._submit(work)
         except StoreError as error:
             self.faults[error.fault] += 1
+            if self._file is not None and self.trouble is None:
+                log.warning("the store does not work", fault=error.fault, error=str(error))
             self.trouble = str(error)
             raise
-        self.trouble = None
-        return done
 
     async def _submit(self, work: Callable[[], T]) -> T:
         """One that takes too long may still be done later."""
@@ -289,6 +288,9 @@ class SqliteStore:
         try:
             yield self._connection
             self._connection.execute("COMMIT")
+            if self.trouble is not None:
+                log.info("the store works again", path=str(self.path))
+            self.trouble = None
         except BaseException:
             with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")

@@ -86,7 +86,7 @@ async def test_a_journal_that_is_removed_is_written_anew_and_beside_one_that_is_
 
         shutil.copy(path, tmp_path / "backup")
         (tmp_path / "backup").rename(path)
-        await logged(town, "another file has taken the store's place")
+        await logged(town, "another file has taken its place")
         progress = await town.traffic(7, minutes=6)
         seen = await town.seen()
         assert all(answer.ok for answer in progress.answers)

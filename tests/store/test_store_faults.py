@@ -212,9 +212,8 @@ async def test_where_another_file_takes_its_place_nothing_is_written_and_nothing
             assert await fault(store.add_intent(2.0, "chat", nouns.action(), "")) is StoreFault.REPLACED
         assert await fault(store.intents("chat", 9)) is StoreFault.REPLACED
     [kept] = kept_beside(store.path)
-    assert [(line["event"], line["kept"]) for line in told] == [("another file has taken the store's place, nothing is written", str(kept))]
-    assert store.trouble is not None
-    assert str(kept) in store.trouble
+    assert str(store.trouble).endswith(f"a restart goes on with that, and what was written until then is in {kept}")
+    assert [(line["event"], line["error"]) for line in told] == [("the store does not work", store.trouble)]
     await store.close()
     assert store.path.read_bytes() == theirs
     assert await (await reopen()).intents("chat", 9) == [], "a restart goes on with the new one"
@@ -273,8 +272,15 @@ async def test_a_directory_that_cannot_be_written_is_a_store_error() -> None:
 async def test_a_store_that_has_become_read_only_refuses_intents_and_still_tells(store: SqliteStore, nouns: SimpleNamespace) -> None:
     await store.record_decision(nouns.decision(1.0), nouns.inputs())
     await store._run(lambda: store._connection.execute("PRAGMA query_only = ON"))
-    assert await fault(store.add_intent(0.0, "chat", nouns.action(), "")) is StoreFault.READ_ONLY
-    assert [row.seq for row in await store.decisions("chat", 5)] == [1]
+    with capture_logs() as told:
+        for _ in range(3):
+            assert await fault(store.add_intent(0.0, "chat", nouns.action(), "")) is StoreFault.READ_ONLY
+            assert [row.seq for row in await store.decisions("chat", 5)] == [1]
+        assert "readonly" in str(store.trouble)
+        await store._run(lambda: store._connection.execute("PRAGMA query_only = OFF"))
+        await store.add_intent(0.0, "chat", nouns.action(), "")
+    assert [line["event"] for line in told] == ["the store does not work", "the store works again"]
+    assert store.faults[StoreFault.READ_ONLY] == 3
 
 
 async def test_a_directory_that_is_missing_is_a_store_error(tmp_path: Path) -> None:
