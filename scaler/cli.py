@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 import uvloop
@@ -103,7 +104,7 @@ def explain(endpoint: str, config: Config, *, limit: Annotated[int, typer.Option
 
     Decisions in a row that were made alike are shown as one; --json has each.
     """
-    answer = ask(load(config).admin, f"/explain/{endpoint}?limit={limit if as_json else MAX_EXPLAINED}")
+    answer = ask(load(config).admin, f"/explain/{quote(endpoint)}?limit={limit if as_json else MAX_EXPLAINED}")
     typer.echo(json.dumps(answer, indent=2)) if as_json else Console().print(show.explanation(answer, limit))
 
 

@@ -74,7 +74,7 @@ def admin_app(admin: Admin, settings: AdminSettings) -> Starlette:
             Route("/readyz", routes.ready),
             Route("/metrics", routes.metrics),
             Route("/status", routes.status),
-            Route("/explain/{endpoint}", routes.explain),
+            Route("/explain/{endpoint:path}", routes.explain),
         ],
         middleware=[Middleware(Gate, settings=settings)],
         exception_handlers={HTTPException: _refuse},

@@ -1,8 +1,10 @@
 import asyncio
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -83,6 +85,20 @@ async def test_explain_asks_for_as_many_decisions_as_it_is_told(daemon: "Daemon"
     assert len((await get(daemon, "/explain/chat?limit=1000")).json()["decisions"]) == 1000
     assert daemon.asked == [("chat", 20), ("chat", 1000)]
     assert (await get(daemon, "/explain/other?limit=1")).status_code == 404
+
+
+async def test_whoever_asks_by_an_inference_name_is_understood(daemon: "Daemon", tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk-secret")
+    config = tmp_path / "scaler.yaml"
+    admin = f"admin: {{listen: '127.0.0.1:{daemon.port}'}}\n"
+    config.write_text(admin + f"provider: {{api_key_file: {tmp_path / 'key'}}}\nendpoints: {{chat: {{id: endpoint-1}}}}\n")
+    for name in ("o/chat-1", "what is this?"):
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "scaler", "explain", name, "--json", "--config", str(config)), stderr=asyncio.subprocess.PIPE
+        )
+        _, said = await child.communicate()
+        assert (child.returncode, daemon.asked.pop()) == (1, (name, 10))
+        assert b"no such endpoint in the configuration" in said
 
 
 async def test_explain_refuses_other_limits(daemon: "Daemon") -> None:
