@@ -324,7 +324,7 @@ class Daemon:
 
 def check(settings: Settings) -> None:
     """What can be said of settings before anything runs; raises `BadProviderSettings`."""
-    require_callable(settings.provider.base_url)
+    require_callable(settings.provider.base_url, settings.provider.key)
     if settings.world is not None:
         try:
             Platform(settings.world)

@@ -112,8 +112,8 @@ def _complaint(content: bytes) -> tuple[str | None, str]:
     return (code if isinstance(code, str) else None), str(message)
 
 
-def require_callable(base_url: str) -> None:
-    """Raise `BadProviderSettings` now for what would otherwise fail on every call."""
+def require_callable(base_url: str, key: SecretStr) -> None:
+    """Raise `BadProviderSettings` now for what would otherwise fail on every call: the address, or a key that cannot stand in a header."""
     try:
         url = httpx.URL(base_url)
         host, port = url.host, url.port
@@ -121,6 +121,8 @@ def require_callable(base_url: str) -> None:
         raise BadProviderSettings(f"provider.base_url: {error}") from None
     if not host or (port is not None and port not in PORTS):
         raise BadProviderSettings(f"provider.base_url: no such host or port: {base_url}")
+    if not re.fullmatch(r"[\x21-\x7e]+", key.get_secret_value()):
+        raise BadProviderSettings("provider.api_key: expected printable ASCII without spaces")
 
 
 class JsonClient:
@@ -133,10 +135,8 @@ class JsonClient:
         then nobody knows what became of the request. Raises `BadProviderSettings` for a URL that cannot be called and for a key
         that cannot stand in a header.
         """
-        require_callable(base_url)
+        require_callable(base_url, key)
         secret = key.get_secret_value()
-        if not re.fullmatch(r"[\x21-\x7e]+", secret):
-            raise BadProviderSettings("provider.api_key: expected printable ASCII without spaces")
         self._base = base_url.rstrip("/")
         self._timeout = timeout_seconds
         self._redactor = Redactor(secret)

@@ -18,6 +18,7 @@ def scaler(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     (tmp_path / "key").write_text("s3cret\n")
+    (tmp_path / "key of two words").write_text("s3cret s3cret\n")
     file = tmp_path / "config.yaml"
     file.write_text(GOOD.replace("KEY", str(tmp_path / "key")))
     return file
@@ -34,6 +35,7 @@ BAD = {
     "min above max": ("max_replicas: 4", "min_replicas: 5, max_replicas: 4", "endpoints.chat: expected min_replicas <= max_replicas"),
     "duplicate key": ("max_replicas: 4", "max_replicas: 4, max_replicas: 5", "key 'max_replicas' stands more than once"),
     "missing secret file": ("key}", "nokey}", "provider.api_key_file: expected a readable text file"),
+    "a key that cannot stand in a header": ("key}", "key of two words}", "provider.api_key: expected printable ASCII without spaces"),
     "a world that is not in the catalog": (
         "endpoints:",
         "world: {endpoints: [{model: no/such, hardware: 2x_nvidia_h100_80gb_sxm}]}\nendpoints:",
