@@ -26,7 +26,7 @@ from scaler.model import Power
 from scaler.observability.client import NoAnswer, get_json, post_json
 from scaler.settings import ClockSettings
 from scaler.store import open_store
-from scaler.world.workload import OFFICE_DAY, Arrival, arrivals, read_trace
+from scaler.world.workload import OFFICE_DAY, Arrival, TraceError, arrivals, read_trace
 
 REFRESH_SECONDS = 0.5
 LINE_SECONDS = 5.0
@@ -50,10 +50,12 @@ class DemoOptions:
 
 
 async def conduct(options: DemoOptions) -> int:
-    """Play the day and tell how it went; the exit code."""
+    """Play the day and tell how it went; the exit code. Raises `TraceError`."""
     console = _console()
     day = options.hours * 3600
     planned = arrivals(read_trace(options.trace or OFFICE_DAY), seconds=day, requests=options.requests, seed=options.seed)
+    if not planned:
+        raise TraceError(f"--for: no request of {(options.trace or OFFICE_DAY).name} comes within {options.hours:g} hours")
     stage = build(Path(tempfile.mkdtemp(prefix="scaler-demo-")), speed=options.speed, seed=options.seed)
     _introduce(console, stage, options, planned)
     clock = _clock(stage.settings.clock)

@@ -30,6 +30,13 @@ def demo(tmp_path: Path, *arguments: str, timeout: float = 240) -> tuple[dict[st
     return result, done.stdout
 
 
+@pytest.mark.parametrize("hours", ["0", "-1", "nan"])
+def test_a_day_without_a_request_is_none(hours: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "scaler", "demo", "--for", hours], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(rf"scaler: --for: no request of .* comes within {hours} hours\n", done.stderr)
+
+
 @pytest.mark.timeout(260)
 def test_a_day_of_real_traffic(tmp_path: Path) -> None:
     result, printed = demo(tmp_path)
