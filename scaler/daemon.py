@@ -1,8 +1,8 @@
 """The composition root: the only place where the parts meet, and their supervision.
 
 One task group holds everything that runs for ever; what ends there unasked ends the daemon. SIGTERM or SIGINT: no more decisions, streams
-finish within the drain time, exit 0; a second one: at once. SIGHUP: the configuration is read and checked whole, then swapped, or
-the old one stays.
+finish within the drain time, exit 0; a second one: at once. SIGHUP: the configuration is read and checked whole, then swapped
+between two ticks, or the old one stays.
 """
 
 import asyncio
@@ -111,6 +111,7 @@ class Daemon:
         )
         for collector in self._collectors():
             self._metrics.registry.register(collector)
+        self._fresh: Settings | None = None  # read and checked, for the next tick
         self._stopping = asyncio.Event()
         self._restarting: asyncio.Task[None] | None = None
 
@@ -201,7 +202,9 @@ class Daemon:
         self._rounds.use(settings)
 
     async def _tick(self) -> None:
-        """One round, and what is told of it once for all endpoints."""
+        """One round, and what is told of it once for all endpoints. Only before it settings change: no tick is between two of them."""
+        if self._fresh is not None:
+            self._take_over(self._fresh)
         self._metrics.set_switches(paused=pause_state(self._settings.pause_file) is not None, dry_run=self._settings.dry_run)
         faults = await self._rounds.go()
         self._budget.announce()
@@ -305,13 +308,17 @@ class Daemon:
             self._restarting = None
 
     def _on_reload(self) -> None:
-        """Take over what may change while running; on a bad configuration keep everything."""
+        """Have what may change while running taken over by the next tick, which comes at once; on a bad configuration keep everything."""
         try:
-            fresh = self._reload()
+            self._fresh = self._reload()
         except ConfigError as error:
             log.warning("configuration not reloaded, the old one stays", problems=error.problems)
             self._metrics.reloaded(ok=False)
-            return
+        else:
+            self._scheduler.soon()
+
+    def _take_over(self, fresh: Settings) -> None:
+        self._fresh = None
         names = type(fresh).model_fields
         fixed = {name: getattr(self._settings, name) for name in names if name not in RELOADABLE}
         restart = [name for name, old in fixed.items() if getattr(fresh, name) != old]

@@ -50,6 +50,26 @@ async def test_sighup_takes_over_a_good_configuration_and_refuses_a_bad_one(tmp_
     assert all(answer.ok for answer in progress.answers)
 
 
+async def test_an_endpoint_that_leaves_the_configuration_in_the_middle_of_a_tick_is_let_go_after_it(tmp_path: Path) -> None:
+    town = Town.found(tmp_path)
+    one = yaml.safe_load(town.stage.config.read_text())
+    two = one | {"endpoints": one["endpoints"] | {"leaving": {"id": "endpoint-leaving", "name": "o/leaving"}}}
+    town.stage.config.write_text(yaml.safe_dump(two))
+    async with town.world(), town.daemon() as daemon:
+        await town.until(lambda seen: "sentence" in seen)
+        await town.break_management({"delay_seconds": 45})  # a third of a second, most of a tick
+        for turn in range(12):
+            tree = two if turn % 2 else one
+            taken_over = town.log().count("configuration reloaded")
+            town.stage.config.write_text(yaml.safe_dump(tree))
+            daemon.send_signal(signal.SIGHUP)
+            async with asyncio.timeout(10):
+                while town.log().count("configuration reloaded") == taken_over:
+                    await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1 * turn)  # into some tick
+        assert "job failed" not in town.log()
+
+
 async def test_pause_is_a_file_that_outlives_the_daemon_and_stops_every_write(tmp_path: Path) -> None:
     town = Town.found(tmp_path, min_replicas=2)
     town.stage.settings.pause_file.touch()
