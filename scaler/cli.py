@@ -192,10 +192,10 @@ def emulator(
 @app.command()
 def demo(
     *,
-    duration: Annotated[float, typer.Option("--for", help="Hours of the trace to play.")] = 24.0,
+    duration: Annotated[float, typer.Option("--for", max=24 * 366, help="Hours of the trace to play.")] = 24.0,
     speed: Annotated[float, typer.Option(min=1, help="Trace seconds in a real second.")] = 600.0,
     trace: Annotated[Path | None, typer.Option(help="CSV of requests; default: a bundled day.")] = None,
-    requests: Annotated[int, typer.Option(min=1, max=1_000_000, help="Thin the trace to about so many requests.")] = 24_000,
+    requests: Annotated[int, typer.Option(min=1, max=1_000_000, help="Thin the trace to about so many requests a day.")] = 24_000,
     seed: Annotated[int, typer.Option(help="Same seed, same arrivals and cold starts.")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, too.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Stay up at normal speed when the day is over.")] = False,

@@ -32,13 +32,14 @@ REFRESH_SECONDS = 0.5
 LINE_SECONDS = 5.0
 JOURNAL_ROWS = 1_000_000
 FILE_WIDTH = 140
+DAY = 86_400.0
 KEEP_FROM = 10 * 3600.0
 """`--keep` goes on with the trace from ten in the morning."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What the command line asks for. ``hours`` of the trace at ``speed`` trace seconds a second, thinned to ``requests``."""
+    """What the command line asks for. ``hours`` of the trace at ``speed`` trace seconds a second, thinned to ``requests`` a day."""
 
     hours: float
     speed: float
@@ -53,26 +54,35 @@ async def conduct(options: DemoOptions) -> int:
     """Play the day and tell how it went; the exit code. Raises `TraceError`."""
     console = _console()
     day = options.hours * 3600
-    planned = arrivals(read_trace(options.trace or OFFICE_DAY), seconds=day, requests=options.requests, seed=options.seed)
-    if not planned:
+    chosen = planned(options)
+    if not chosen:
         raise TraceError(f"--for: no request of {(options.trace or OFFICE_DAY).name} comes within {options.hours:g} hours")
     stage = build(Path(tempfile.mkdtemp(prefix="scaler-demo-")), speed=options.speed, seed=options.seed)
-    _introduce(console, stage, options, planned)
+    _introduce(console, stage, options, chosen)
     clock = _clock(stage.settings.clock)
     async with process(stage.folder, "emulator", "--config", str(stage.world_config), "--speed", str(options.speed)) as world:
         await answers(stage.world.listen, "/x/status", world)
         async with process(stage.folder, "run", "--config", str(stage.config)) as daemon:
             await answers(stage.settings.admin.listen, "/readyz", daemon)
-            screen, progress = await _play(console, stage, clock, planned, day=day)
+            screen, progress = await _play(console, stage, clock, chosen, day=day)
             bill = await _world(stage)
         if daemon.returncode != 0:
             console.print(f"[bold red]the daemon ended with {daemon.returncode}; its log is {stage.folder / 'run.log'}[/]")
             return 1
-        result = await _account(stage, planned, progress, bill, screen, until=day)
+        result = await _account(stage, chosen, progress, bill, screen, until=day)
         _conclude(console, stage, options, result)
         if options.keep:
-            await _keep(console, stage, clock, planned)
+            await _keep(console, stage, clock, chosen)
     return 0
+
+
+def planned(options: DemoOptions) -> list[Arrival]:
+    """The requests of the first hours, as many as come then when the trace is thinned by the day."""
+    seconds = max(DAY, options.hours * 3600)
+    kept = arrivals(
+        read_trace(options.trace or OFFICE_DAY), seconds=seconds, requests=round(options.requests * seconds / DAY), seed=options.seed
+    )
+    return [arrival for arrival in kept if arrival.at < options.hours * 3600]
 
 
 def _console() -> Console:
@@ -178,8 +188,11 @@ def _conclude(console: Console, stage: Stage, options: DemoOptions, result: dict
     metrics = f"http://{stage.settings.admin.listen}/metrics"
     result |= {"speed": options.speed, "hours": options.hours, "seed": options.seed, "metrics": metrics}
     console.print(summary.table(result))
+    always_on = "the fewest that meet the objective's share"
+    if result["attainment_of"]["always_on_peak"] < result["objective"]["share"]:
+        always_on = "the most there may be, which do not meet the objective's share either"
     console.print(
-        f"always on: {result['always_on_replicas']} replicas, the fewest that meet the objective's share; native: 1..{MAX_REPLICAS}, "
+        f"always on: {result['always_on_replicas']} replicas, {always_on}; native: 1..{MAX_REPLICAS}, "
         f"both played in virtual time.\nmetrics were served at {metrics}; journal and logs are in {stage.folder}",
         highlight=False,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from scaler.demo.conduct import DemoOptions, planned
 from scaler.observability.client import NoAnswer, get_json
 
 pytestmark = pytest.mark.alone
@@ -30,7 +31,15 @@ def demo(tmp_path: Path, *arguments: str, timeout: float = 240) -> tuple[dict[st
     return result, done.stdout
 
 
-@pytest.mark.parametrize("hours", ["0", "-1", "nan"])
+def test_fewer_hours_are_the_beginning_of_the_same_day_and_no_denser() -> None:
+    day, morning = (planned(DemoOptions(hours, 600.0, None, 24_000, 1, None, keep=False)) for hours in (24, 10))
+    assert len(day) == pytest.approx(24_000, rel=0.02)
+    assert morning == [arrival for arrival in day if arrival.at < 36_000]
+    assert 0 < len(morning) < len(day) / 2
+    assert len(planned(DemoOptions(48, 600.0, None, 24_000, 1, None, keep=False))) >= len(day)
+
+
+@pytest.mark.parametrize("hours", ["0", "-1"])
 def test_a_day_without_a_request_is_none(hours: str) -> None:
     done = subprocess.run([sys.executable, "-m", "scaler", "demo", "--for", hours], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (2, "")
@@ -91,7 +100,7 @@ def test_a_bad_trace_is_refused_in_one_line(tmp_path: Path, content: str, messag
 
 
 def test_keep_stays_up_at_normal_speed_until_it_is_interrupted(tmp_path: Path) -> None:
-    options = ("--for", "0.05", "--speed", "120", "--requests", "30", "--keep")
+    options = ("--for", "0.05", "--speed", "120", "--keep")
     with subprocess.Popen([sys.executable, "-m", "scaler", "demo", *options], stdout=subprocess.PIPE, text=True) as kept:
         assert kept.stdout is not None
         printed = ""
