@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from scaler.proxy.readings import HistogramReading, Reading
 from scaler.proxy.routes import NO_OBJECTIVE, Objective
-from scaler.proxy.usage import BUFFER_PIECES, NO_USAGE, SMALL_BYTES, Usage, UsageTap
+from scaler.proxy.usage import BUFFER_PIECES, SMALL_BYTES, UsageTap
 
 OTHER: Final = "other"
 """Key of what the proxy answered without a route: unknown models and paths, requests that are not HTTP, the list of models."""
@@ -117,14 +117,14 @@ class RouteMeter:
         """The body of a streamed answer began."""
         self._ttft.observe(seconds)
 
-    def leave(self, now: float, outcome: str, usage: Usage) -> None:
+    def leave(self, now: float, outcome: str, input_tokens: int, output_tokens: int) -> None:
         """A request ended, having cost this much."""
         self._in_flight_seconds += self.in_flight * (now - self._changed)
         self._changed = now
         self.in_flight -= 1
         self._completions[outcome] += 1
-        self._input_tokens += usage[0]
-        self._output_tokens += usage[1]
+        self._input_tokens += input_tokens
+        self._output_tokens += output_tokens
         if self.on_leave is not None:
             self.on_leave(outcome)
 
@@ -242,18 +242,18 @@ class InFlight:
         if self._waiting:
             route.waiting -= 1
         now = route.monotonic()
-        usage = NO_USAGE
+        input_tokens = output_tokens = 0
         if self._tap is not None:
             try:
-                usage = self._tap.usage()
+                input_tokens, output_tokens = self._tap.usage()
             except Exception:  # noqa: BLE001 (as in body)
                 self._drop_tap()
         if outcome == "2xx":
             latency = now - self._entered
-            tpot = self._tpot(usage.output_tokens) if self._streamed else None
+            tpot = self._tpot(output_tokens) if self._streamed else None
             route.latency_held += self._held
             route.served(latency, tpot, slow=self._objective is not NO_OBJECTIVE and self._slow(latency))
-        route.leave(now, outcome, usage)
+        route.leave(now, outcome, input_tokens, output_tokens)
 
     def _drop_tap(self) -> None:
         self._tap = None

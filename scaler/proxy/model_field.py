@@ -70,12 +70,11 @@ def rewrite(body: Body, name: str, model: str) -> Body:
 
     The key is found by its bytes. If they occur twice, or letters may be written as Unicode escapes, another place can be taken for it.
     """
-    first = body.find(_KEY)
-    if first < 0 or body.find(_KEY, first + len(_KEY)) >= 0 or (b"\\" in body and b"\\u00" in body):
+    if body.count(_KEY) != 1 or (b"\\" in body and b"\\u00" in body):
         return _anew(body, model)
     if name == model:
         return body
-    found = _FIELD.match(body, first)
+    found = _FIELD.search(body)
     if found is None or found[1] != b'"%b"' % name.encode():
         return _anew(body, model)
     return bytes(body[: found.start(1)]) + _encode(model) + body[found.end(1) :]

@@ -36,11 +36,11 @@ class TlsLayer(asyncio.Protocol):
 
     def __init__(self, above: asyncio.Protocol, context: ssl.SSLContext, host: str) -> None:
         """``host``: whom the certificate must name."""
-        self._above = above
+        self._above, self._open = above, False
         self._transport: asyncio.Transport
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        self._open = False
+        tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._tls = getattr(tls, "_sslobj", tls)  # what its own methods hand on to, in Python
         self.verified: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done once the host has proven its name; raises OSError if it has not."""
 
@@ -83,7 +83,7 @@ class TlsLayer(asyncio.Protocol):
     def _read(self) -> bytes | None:
         """A record; empty: the end, announced; None: the rest has not come yet, or it was no record of theirs, and all is over."""
         try:
-            return self._tls.read(RECORD_BYTES)
+            return cast("bytes", self._tls.read(RECORD_BYTES))
         except ssl.SSLWantReadError:
             return None
         except ssl.SSLError:

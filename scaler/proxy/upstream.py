@@ -21,6 +21,8 @@ from scaler.proxy.origin import Origin
 
 MAX_INTERIM: Final = 8
 """Most 1xx answers before the final one."""
+ATTENDED_SECONDS: Final = 0.01
+"""A connection that was busy so lately has been listened to since; to ask the system once more costs a thirtieth of a request."""
 JOINED_BYTES: Final = 32 * 1024
 """A body up to this size is copied behind its head, which costs less than to write two pieces."""
 
@@ -126,7 +128,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def is_stale(self) -> bool:
         """Whether the upstream has closed or said something while idle, even if the loop has not heard of it yet."""
-        return self.transport.is_closing() or bool(self._readable.poll(0))
+        return self.transport.is_closing() or (monotonic() - self.idle_since > ATTENDED_SECONDS and bool(self._readable.poll(0)))
 
     # inside
 

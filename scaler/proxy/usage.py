@@ -5,7 +5,7 @@ Guarantees: bounded memory (the last 4 KiB), bytes are neither changed nor held.
 """
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
 TAIL_BYTES: Final = 4096
 SMALL_BYTES: Final = 512
@@ -19,16 +19,6 @@ _USAGE: Final = re.compile(
 _INPUT, _OUTPUT = (re.compile(rb'"%b"\s*:\s*(\d{1,12})' % name) for name in (b"prompt_tokens", b"completion_tokens"))
 _TEXTS: Final = (b'content":', b'text":')
 """How a field of text begins, ``reasoning_content`` among them."""
-
-
-class Usage(NamedTuple):
-    """Tokens of one answer."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-
-
-NO_USAGE: Final = Usage()
 
 
 class UsageTap:
@@ -50,17 +40,19 @@ class UsageTap:
         if len(data) > TAIL_BYTES or (len(pieces) > 1 and len(data) > SMALL_BYTES) or len(pieces) > BUFFER_PIECES:
             self._trim()
 
-    def usage(self) -> Usage:
-        """What the answer's last ``usage`` says; without one, a stream's events that carried text count as output tokens."""
+    def usage(self) -> tuple[int, int]:
+        """Input and output tokens, as the last ``usage`` says; without one, a stream's events that carried text count as output."""
         tail = b"".join(self.pieces)
         at = len(tail)
         while (at := tail.rfind(b'"usage"', 0, at)) >= 0:
             found = _USAGE.match(tail, at)
-            if found is not None and found[1]:
-                return Usage(int(found[1]), int(found[2]))
-            if found is not None:
-                return Usage(_tokens(_INPUT.search(tail, at)), _tokens(_OUTPUT.search(tail, at)))
-        return Usage(0, self._events + _texts(tail) if self._streamed else 0)
+            if found is None:
+                continue
+            asked, answered = found.groups()
+            if asked is None:
+                return _tokens(_INPUT.search(tail, at)), _tokens(_OUTPUT.search(tail, at))
+            return int(asked), int(answered)
+        return 0, self._events + _texts(tail) if self._streamed else 0
 
     def _trim(self) -> None:
         """Forget all but the tail, cut between events where that can be."""

@@ -10,7 +10,6 @@ from scaler.policy.learned import Learned, observe
 from scaler.pooled import LIVE
 from scaler.proxy.meter import RouteMeter
 from scaler.proxy.routes import Objective
-from scaler.proxy.usage import Usage
 from scaler.sampling.own_meter import between
 from scaler.settings import EndpointSettings, NativeAutoscalerSettings, ReplicaSettings, WorldEndpointSettings, WorldSettings
 from scaler.world.endpoint import Endpoint
@@ -124,10 +123,10 @@ def _notice(now: float, job: Job, route: RouteMeter, *, streamed: bool) -> None:
         assert job.first_token_at is not None
         first = job.first_token_at - job.arrived_at
         tpot = (now - job.first_token_at) / (job.output_tokens - 1) if streamed and job.output_tokens > 1 else None
-        route.leave(now, "2xx", Usage(job.input_tokens, job.output_tokens))
+        route.leave(now, "2xx", job.input_tokens, job.output_tokens)
         route.served(now - job.arrived_at, tpot, slow=streamed and first > 2.0)
     elif job.ended:
-        route.leave(now, "failed", Usage())
+        route.leave(now, "failed", 0, 0)
     elif streamed:
         route.first_byte(now - job.arrived_at)
 

@@ -22,7 +22,7 @@ from scaler.proxy.meter import Meter
 from scaler.proxy.routes import Route, RouteTable
 from scaler.proxy.server import Proxy
 from scaler.proxy.upstream import UpstreamConnection
-from scaler.proxy.usage import Usage, UsageTap
+from scaler.proxy.usage import UsageTap
 from scaler.settings import ProxySettings
 from tests.proxy.corpus import ANSWERED, FORWARDED, HIDDEN, REFUSED
 from tests.proxy.test_proxy_strictness import MUTATION, mutated
@@ -268,4 +268,4 @@ def test_a_stream_is_counted_as_its_json_says_however_it_is_cut(
         tap.feed(data[at : at + lengths[number % len(lengths)]])
         at, number = at + lengths[number % len(lengths)], number + 1
     texts = sum(bool(delta.get(name)) for delta in deltas for name in ("content", "reasoning_content"))
-    assert tap.usage() == (Usage(usage[0], usage[1]) if usage else Usage(0, texts))
+    assert tap.usage() == ((usage[0], usage[1]) if usage else (0, texts))

@@ -124,19 +124,24 @@ def test_a_large_body_holds_nobody_up_however_it_is_made(body: bytes) -> None:
     else:
         assert json.loads(sent) == json.loads(body) | {"model": OURS}
     assert len(body) > PATIENT_BYTES
-    assert took(body) < 0.05
+    assert took(body) < a_moment()
 
 
 @pytest.mark.parametrize("stream", [b"true", b"false", b"null", b"1", b'"true"'])
 def test_whether_a_stream_is_asked_for_is_seen_without_reading_all_of_a_body(stream: bytes) -> None:
     body = b'{"model":"a","x":[%b[]],"stream":%b}' % (b"[]," * 5_000_000, stream)
     assert is_streamed(body) == (stream == b"true")
-    assert took(body, is_streamed) < 0.05
+    assert took(body, is_streamed) < a_moment()
 
 
 def passed_on(body: bytes) -> None:
     with contextlib.suppress(Refusal):
         rewrite(body, asked(body), OURS)
+
+
+def a_moment() -> float:
+    """About 50 ms on the machine that these bodies were made for: half as long again as Python takes to read a plain one."""
+    return 1.5 * took(b"[%b1]" % (b"1.5," * (BIG // 4)), json.loads)
 
 
 def took(body: bytes, read: Callable[[bytes], object] = passed_on) -> float:

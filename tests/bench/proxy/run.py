@@ -70,8 +70,14 @@ def drive(server: Server, load: str, count: int) -> Load:
     return Load(server.cpu_seconds() - before, told["count"], told["seconds"], *told["latencies"])
 
 
+def connect(server: Server) -> None:
+    """Have the server open the connections to the stub that it will need: what is measured after this is requests, and no handshakes."""
+    drive(server, "requests", max(CONNECTIONS))
+
+
 def measure(server: Server) -> Figures:
     """All loads of one round."""
+    connect(server)
     figures: Figures = {}
     for connections in CONNECTIONS:
         load = drive(server, "requests", connections)
@@ -89,6 +95,7 @@ def measure(server: Server) -> Figures:
 
 def measure_tls(server: Server) -> Figures:
     """The loads that upstream TLS makes dearer."""
+    connect(server)
     loads = {connections: drive(server, "requests", connections) for connections in CONNECTIONS}
     paced = drive(server, "paced", server.streams)
     requests = {f"CPU-s / 1k, c = {connections}": 1000 * load.cpu_seconds / load.count for connections, load in loads.items()}
