@@ -17,7 +17,7 @@ from scaler.policy.forecast.model import FIRST_FIT_DAYS, fit, fitting, steps_of,
 from scaler.policy.forecast.predict import forecasts
 from scaler.policy.forecast.record import DAY, utilization
 from scaler.policy.forecast.record import STEP_SECONDS as RECORD_STEP
-from scaler.policy.forecast.windows import Floats, Instants
+from scaler.policy.forecast.windows import Floats
 from scaler.policy.outlook import FIRST_STEPS, Outlook, judged
 from scaler.policy.plan import Tuning, tuning
 
@@ -63,16 +63,12 @@ def foresee(values: Floats, lead_seconds: float, pooled: Network, aims: Iterable
     for start, aim in zip(range(0, at.size, DAY), aims, strict=True):
         if start >= FIRST_FIT_DAYS * DAY:
             rows = fitting(start, lead)
-            model = fit(_at(seen, rows), goals[:, rows], lead, pooled, aim)
+            model = fit(seen.at(rows), goals[:, rows], lead, pooled, aim)
         else:
             model = unfitted(pooled, lead_seconds, aim)
-        yield from _day(_at(seen, at[start : start + DAY]), model)
+        yield from _day(seen.at(at[start : start + DAY]), model)
 
 
 def _day(seen: Features, model: Model) -> Iterator[Forecast | None]:
     for level, up, down in zip(seen.level.tolist(), *forecasts(seen, model).tolist(), strict=True):
         yield None if np.isnan(level) else Forecast(up, down, model.id)
-
-
-def _at(seen: Features, rows: Instants) -> Features:
-    return Features(seen.names, seen.values[rows], seen.level[rows], seen.highest[rows], seen.own)

@@ -11,6 +11,7 @@ such that its p90 is the configured cold start.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import accumulate
 from statistics import NormalDist
 
@@ -167,6 +168,7 @@ class Distribution:
         return max(math.exp(shape.inv_cdf(min(done + share * (1 - done), 1 - 1e-9))) - elapsed, SPREAD * share * elapsed)
 
 
+@lru_cache(maxsize=64)  # every tick asks twice, and the points change with the next start
 def _quantile(points: tuple[tuple[float, float], ...], share: float) -> float:
     wanted = share * math.fsum(weight for _, weight in points) * (1 - 1e-12)
     reached = accumulate(weight for _, weight in points)

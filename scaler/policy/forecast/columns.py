@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scaler.policy.forecast.record import DAY, STEP_SECONDS
 from scaler.policy.forecast.windows import Floats, Instants, Windows
@@ -46,6 +47,10 @@ class Features:
     level: Floats
     highest: Floats
     own: int
+
+    def at(self, rows: Instants | NDArray[np.bool_]) -> "Features":
+        """Those of some instants."""
+        return Features(self.names, self.values[rows], self.level[rows], self.highest[rows], self.own)
 
 
 def features(values: Floats, at: Instants, lead: int) -> Features:

@@ -7,8 +7,8 @@ import numpy as np
 
 from scaler.policy.forecast.columns import WINDOW, Features, features, lg
 from scaler.policy.forecast.network import Network
+from scaler.policy.forecast.own import Own, fit_own
 from scaler.policy.forecast.record import DAY, STEP_SECONDS, Record
-from scaler.policy.forecast.regression import fit_quantile
 from scaler.policy.forecast.windows import Floats, Instants, Windows
 
 FIT_DAYS = 7
@@ -36,14 +36,14 @@ class Model:
 
     lead:   steps, from a start to service
     pooled: what many endpoints have in common
-    own:    (2, own columns) weights fitted to this endpoint, up and down; None while little is known
+    own:    what was fitted to this endpoint; None while little is known
     id:     names all of this: same model, same id
     """
 
     lead: int
     aims: Quantiles
     pooled: Network
-    own: Floats | None
+    own: Own | None
     id: str
 
 
@@ -66,10 +66,9 @@ def fit(seen: Features, goals: Floats, lead: int, pooled: Network, aims: Quantil
     usable = ~np.isnan(seen.level) & ~np.isnan(goals).any(axis=0)
     if np.count_nonzero(usable) < seen.own:
         return assemble(lead, aims, pooled, None)
-    columns, level = seen.values[usable, : seen.own], seen.level[usable]
-    weight = weights(level)
-    heads = [fit_quantile(columns, goal - level, weight, tau) for goal, tau in zip(goals[:, usable], (aims.up, aims.down), strict=True)]
-    return assemble(lead, aims, pooled, np.stack(heads))
+    known = seen.at(usable)
+    own = fit_own(known, goals[:, usable] - known.level, weights(known.level), pooled, lead=lead, taus=(aims.up, aims.down))
+    return assemble(lead, aims, pooled, own)
 
 
 def weights(level: Floats) -> Floats:
@@ -99,12 +98,13 @@ def _longest(lead: int) -> int:
     return lead + max(lead, _SHORTEST_HOLD) + WINDOW // 2
 
 
-def assemble(lead: int, aims: Quantiles, pooled: Network, own: Floats | None) -> Model:
+def assemble(lead: int, aims: Quantiles, pooled: Network, own: Own | None) -> Model:
     """The network with an endpoint's own weights, if there are any."""
     mark = hashlib.sha256(repr((lead, aims)).encode())
     for array in (pooled.skip, *(part for layer in pooled.layers for part in layer)):
         mark.update(array.tobytes())
     if own is not None:
-        own.setflags(write=False)
-        mark.update(own.tobytes())
+        for fitted in (own.line, own.correction):
+            fitted.setflags(write=False)
+            mark.update(fitted.tobytes())
     return Model(lead, aims, pooled, own, mark.hexdigest()[:12])

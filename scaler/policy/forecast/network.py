@@ -28,18 +28,28 @@ class Network:
 
     def outputs(self, columns: NDArray[np.float64], lead: int) -> NDArray[np.float64]:
         """(2, taus, instants) for ``columns`` (instants, columns) and a ``lead`` in steps."""
-        inputs = (with_lead(columns, lead) - self.shift) / self.scale
-        hidden = inputs
-        for weights, offsets in self.layers[:-1]:
-            hidden = np.maximum(hidden @ weights + offsets, 0)
+        inputs = self._inputs(columns, lead)
         weights, offsets = self.layers[-1]
-        told = hidden @ weights + offsets + inputs @ self.skip
+        told = self._rectified(inputs) @ weights + offsets + inputs @ self.skip
         return told.T.reshape(2, len(self.taus), -1).astype(np.float64)
+
+    def hidden(self, columns: NDArray[np.float64], lead: int) -> NDArray[np.float64]:
+        """(instants, units): the last rectified layer, which is what the network sees in the columns."""
+        return self._rectified(self._inputs(columns, lead)).astype(np.float64)
 
     def growth(self, columns: NDArray[np.float64], lead: int, aims: tuple[float, float]) -> NDArray[np.float64]:
         """(2, instants): up and down at their quantiles ``aims``, in proportion to log(tau / (1 - tau)) between trained ones and beyond."""
         shares = (self._shares(tau) for tau in aims)
         return np.stack([share @ head for share, head in zip(shares, self.outputs(columns, lead), strict=True)])
+
+    def _inputs(self, columns: NDArray[np.float64], lead: int) -> Singles:
+        scaled: Singles = (with_lead(columns, lead) - self.shift) / self.scale
+        return scaled
+
+    def _rectified(self, inputs: Singles) -> Singles:
+        for weights, offsets in self.layers[:-1]:
+            inputs = np.maximum(inputs @ weights + offsets, 0)
+        return inputs
 
     def _shares(self, tau: float) -> NDArray[np.float64]:
         """What each trained quantile counts for at ``tau``: the two that are nearest make a line."""

@@ -15,10 +15,10 @@ GROWTHS = (-3.0, 4.0)
 """The logarithm of the forecast growth is kept in here."""
 RECORD_GROWTH = 1.5
 """No more is forecast than this times the week's highest step, or the level if that is more; less would miss the first big burst."""
-NETWORK_SHARE = 2 / 3
-"""Weight of the network where there is an own fit; unseen endpoints do best with about this, and those it knows hardly notice."""
+NETWORK_SHARE, LINE_SHARE, CORRECTED_SHARE = 1 / 2, 1 / 4, 1 / 4
+"""Weights of the three experts where there is an own fit; unseen endpoints do best with about these, and those it knows hardly notice."""
 OWN_BELOW = 0.2
-"""The own fit counts as no farther below the network than this, in logarithms: beyond what it was fitted to, a line may say anything."""
+"""An own fit counts as no farther below the network than this, in logarithms: beyond what it was fitted to, a line may say anything."""
 _MIX_OFFSET = 0.3
 
 
@@ -47,11 +47,14 @@ def forecast(record: Record, model: Model) -> Forecast | None:
 
 
 def forecasts(seen: Features, model: Model) -> Floats:
-    """(2, instants) replicas, up and down: the mean, in logarithms, of what the network and the own fit say."""
-    common = _mixable(model.pooled.growth(seen.values, model.lead, (model.aims.up, model.aims.down)), seen)
-    own = common if model.own is None else np.maximum(_mixable(model.own @ seen.values[:, : seen.own].T, seen), common - OWN_BELOW)
-    mixed = np.exp(NETWORK_SHARE * common + (1 - NETWORK_SHARE) * own) - _MIX_OFFSET
-    capped: Floats = np.minimum(mixed, np.fmax(RECORD_GROWTH * seen.highest, np.exp(seen.level) - 0.5))
+    """(2, instants) replicas, up and down: the mean, in logarithms, of what the network and the endpoint's own experts say."""
+    told = model.pooled.growth(seen.values, model.lead, (model.aims.up, model.aims.down))
+    mean = network = _mixable(told, seen)
+    if model.own is not None:
+        growths = model.own.growths(seen, model.pooled, model.lead, told)
+        line, corrected = (np.maximum(_mixable(growth, seen), network - OWN_BELOW) for growth in growths)
+        mean = NETWORK_SHARE * network + LINE_SHARE * line + CORRECTED_SHARE * corrected
+    capped: Floats = np.minimum(np.exp(mean) - _MIX_OFFSET, np.fmax(RECORD_GROWTH * seen.highest, np.exp(seen.level) - 0.5))
     return capped
 
 

@@ -16,6 +16,7 @@ from scaler.policy.forecast.model import (
     weights,
 )
 from scaler.policy.forecast.network import Network, with_lead
+from scaler.policy.forecast.own import CORRECTION_RIDGE, CORRECTION_STEPS, LEAST_UNIT, Own, fit_own
 from scaler.policy.forecast.predict import forecasts
 from scaler.policy.forecast.record import DAY, Record
 from scaler.policy.forecast.regression import NEAR, RIDGE, fit_quantile
@@ -36,6 +37,10 @@ def at(level: Floats, *, highest: float = 100.0, columns: Floats | None = None) 
     """Instants at these levels (lg), with two columns."""
     table = np.ones((level.size, 2)) if columns is None else columns
     return Features(("a", "b"), table, level, np.full(level.size, highest), 2)
+
+
+def pinball(missed: Floats, tau: float) -> float:
+    return float(np.maximum(tau * missed, (tau - 1) * missed).mean())
 
 
 def lg(replicas: float) -> float:
@@ -76,8 +81,26 @@ def test_what_the_endpoint_did_is_fitted_as_growth_over_its_level() -> None:
         weight = weights(level[usable])
         up = fit_quantile(columns[usable], (goals[0] - level)[usable], weight, 0.9)
         down = fit_quantile(columns[usable], (goals[1] - level)[usable], weight, 0.8)
-        assert made.own == pytest.approx(np.stack((up, down)))
+        assert made.own.line == pytest.approx(np.stack((up, down)))
+        assert made.own.correction.shape == (2, 4), "two columns and the lead are all that this network sees, and ones"
         assert (made.lead, made.aims) == (6, AIMS)
+
+
+def test_the_network_is_corrected_by_what_it_missed_on_its_own_last_layer() -> None:
+    columns, level = DICE.normal(size=(400, 2)), DICE.uniform(0, 2, 400)
+    columns[:, 1] *= LEAST_UNIT / 2
+    seen, weight, taus = at(level, columns=columns), weights(level), (0.9, 0.8)
+    growths = np.stack((0.5 + columns[:, 0], 0.5 - columns[:, 0])) + DICE.normal(size=400) / 10
+    own = fit_own(seen, growths, weight, saying(0.5), lead=6, taus=taus)
+    spread = np.array([columns[:, 0].std(), LEAST_UNIT, LEAST_UNIT, 1.0])
+    units = np.column_stack((columns, np.full(400, np.log(6)), np.ones(400))) / spread
+    for head, tau in enumerate(taus):
+        theta = fit_quantile(units, growths[head] - 0.5, weight, tau, ridge=CORRECTION_RIDGE, steps=CORRECTION_STEPS)
+        assert own.correction[head] == pytest.approx(theta / spread, rel=1e-3)
+    line, corrected = own.growths(seen, saying(0.5), 6, np.full((2, 400), 0.5))
+    assert line == pytest.approx(own.line @ columns.T)
+    for head, tau in enumerate(taus):
+        assert pinball(growths[head] - corrected[head], tau) < pinball(growths[head] - 0.5, tau)
 
 
 def test_with_fewer_instants_than_columns_the_network_stands_alone() -> None:
@@ -89,7 +112,7 @@ def test_with_fewer_instants_than_columns_the_network_stands_alone() -> None:
 
 
 def test_a_models_name_tells_all_it_is_made_of() -> None:
-    own = np.ones((2, 2))
+    own = Own(np.ones((2, 2)), np.ones((2, 4)))
     plain = assemble(6, AIMS, saying(0.0), None)
     others = [
         assemble(7, AIMS, saying(0.0), None),
@@ -97,25 +120,29 @@ def test_a_models_name_tells_all_it_is_made_of() -> None:
         assemble(6, AIMS, saying(1.0), None),
         assemble(6, AIMS, replace(saying(0.0), skip=np.ones((3, 4), dtype=np.float32)), None),
         assemble(6, AIMS, saying(0.0), own),
-        assemble(6, AIMS, saying(0.0), 2 * own),
+        assemble(6, AIMS, saying(0.0), replace(own, line=2 * own.line)),
+        assemble(6, AIMS, saying(0.0), replace(own, correction=2 * own.correction)),
     ]
-    assert len({plain.id, *(other.id for other in others)}) == 7
+    assert len({plain.id, *(other.id for other in others)}) == 8
     assert {len(model.id) for model in (plain, *others)} == {12}
     assert assemble(6, AIMS, saying(0.0), None).id == plain.id
-    with pytest.raises(ValueError, match="read-only"):
-        own[0, 0] = 5.0
+    for array in (own.line, own.correction):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0, 0] = 5.0
 
 
-def made(growth: float, own: Floats | None) -> Model:
+def made(growth: float, own: Own | None) -> Model:
     return assemble(6, AIMS, saying(growth), own)
 
 
-def test_network_and_own_fit_are_averaged_in_logarithms_two_to_one() -> None:
-    own = np.array([[0.5, 0.5], [0.0, 0.0]])  # up: grows by one; down: stays
-    up, down = forecasts(at(np.array([lg(4.0)])), made(0.0, own))[:, 0]
+def test_the_experts_are_averaged_in_logarithms_and_the_network_counts_for_half() -> None:
     grown = 4.5 * np.e - 0.5
-    assert up == pytest.approx(4.3 ** (2 / 3) * (grown + 0.3) ** (1 / 3) - 0.3)
-    assert down == pytest.approx(4.0)
+    silent, by_one = np.zeros((2, 4)), np.array([[0.0, 0.0, 0.0, 1.0], [0.0] * 4])  # up: grows by one; down: stays
+    line = np.array([[0.5, 0.5], [0.0, 0.0]])
+    for own, share in ((Own(line, silent), 1 / 4), (Own(np.zeros((2, 2)), by_one), 1 / 4), (Own(line, by_one), 1 / 2)):
+        up, down = forecasts(at(np.array([lg(4.0)])), made(0.0, own))[:, 0]
+        assert up == pytest.approx(4.3 ** (1 - share) * (grown + 0.3) ** share - 0.3)
+        assert down == pytest.approx(4.0)
     alone = forecasts(at(np.array([lg(4.0)])), made(1.0, None))[:, 0]
     assert alone == pytest.approx([grown, grown])
 

@@ -6,6 +6,7 @@ import pytest
 from scaler.policy.forecast import Network, Quantiles, Record, forecast, refit, unfitted
 from scaler.policy.forecast.columns import features, lg
 from scaler.policy.forecast.model import targets
+from scaler.policy.forecast.own import Own
 from scaler.policy.forecast.predict import NETWORK_SHARE, OWN_BELOW
 from scaler.policy.forecast.record import DAY
 from scaler.policy.forecast.regression import fit_quantile
@@ -100,7 +101,8 @@ def test_no_more_is_forecast_than_half_as_much_again_as_the_week_has_seen() -> N
 
 def test_an_own_fit_that_sees_nothing_of_a_burst_takes_little_away_from_the_network() -> None:
     common = unfitted(flat(), 180.0, AIMS)
-    blind, bold = (replace(common, own=np.full((2, 1), slope) @ np.eye(1, 22, OWN_LEVEL)) for slope in (-1.0, 1.0))
+    column, always = np.eye(1, 22, OWN_LEVEL), np.eye(1, len(NAMES) + 2, len(NAMES) + 1)
+    blind, bold = (replace(common, own=Own(slope * column.repeat(2, 0), slope * always.repeat(2, 0))) for slope in (-1.0, 1.0))
     burst = record(np.concatenate((np.full(100, 0.5), np.full(20, 10.0))))
     plain, least, most = (forecast(burst, model) for model in (common, blind, bold))
     assert plain is not None
@@ -130,4 +132,5 @@ def test_an_outage_in_the_record_is_left_out_of_the_fit() -> None:
     values[2 * DAY : 2 * DAY + 1000] = np.nan
     model = refit(record(values), flat(), 180.0, AIMS)
     assert model.own is not None
-    assert np.isfinite(model.own).all()
+    assert np.isfinite(model.own.line).all()
+    assert np.isfinite(model.own.correction).all()
