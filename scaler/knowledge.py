@@ -56,7 +56,7 @@ class Knowledge:
         if not self._recalled or now - self._kept_at < KEEP_SECONDS:
             return
         try:
-            await self._store.keep_learned(self._id, encode(Document(at_rest(memory.learned), replace(memory.outlook, fitted=None), at)))
+            await self._store.keep_learned(self._id, encode(Document(at_rest(memory.learned), memory.outlook, at)))
         except StoreError:
             return  # the journal says what is wrong with the store; here the next tick tries again
         self._kept_at = now

@@ -7,12 +7,14 @@ first hour; in the first day the reactive headroom stands beside it.
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
-from pydantic import PlainValidator
+from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from scaler.policy.demand import Load
-from scaler.policy.forecast import Forecast, Model, Network, Quantiles, Record, forecast, refit
+from scaler.policy.forecast import Forecast, Network, Quantiles, Record, forecast, refit
+from scaler.policy.forecast.model import assemble
+from scaler.policy.forecast.own import Own
 from scaler.policy.forecast.record import DAY, STEP_SECONDS, utilization
 from scaler.policy.margin import Margin
 from scaler.policy.plan import tuning
@@ -25,10 +27,21 @@ YOUNG_STEPS = DAY
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """What forecasts are made with, from position ``at`` of the record on."""
+    """The endpoint's own part of a model, for a lead in steps: made at position ``at`` of the record; ``own`` None: nothing yet."""
 
-    model: Model
+    lead: int
+    aims: Quantiles
+    own: Own | None
     at: int
+
+
+def _or_anew(value: Any, read: ValidatorFunctionWrapHandler) -> Fitted | None:  # noqa: ANN401 (what JSON holds)
+    """What was kept, or None if another version fitted it: the next step fits it again."""
+    try:
+        fitted: Fitted | None = read(value)
+    except ValidationError:
+        return None
+    return fitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +49,14 @@ class Outlook:
     """What is expected of one endpoint's demand.
 
     known:    steps on record that were measured
-    fitted:   what forecasts are made with; None before the first, and after a restart, as making it takes no longer than keeping it
+    fitted:   what forecasts are made with beside the network; None before the first
     forecast: of the step just begun; None while there is nothing to go by
     margin:   headroom for what such forecasts lately fell short of
     """
 
     record: Record = field(default_factory=Record.empty)
     known: int = 0
-    fitted: Annotated[Fitted | None, PlainValidator(lambda _: None)] = None
+    fitted: Annotated[Fitted | None, WrapValidator(_or_anew)] = None
     forecast: Forecast | None = None
     margin: Margin = field(default_factory=Margin)
 
@@ -59,7 +72,10 @@ def resumed(outlook: Outlook, kept: float, at: float, now: float) -> Outlook:
     The time in between is a gap. A wall clock that was set back leaves none.
     """
     end = math.floor(now / STEP_SECONDS) - math.floor(max(0.0, at - kept) / STEP_SECONDS)
-    return Outlook(Record(outlook.record.values, end), outlook.known, margin=Margin(outlook.margin.extra))
+    fitted = outlook.fitted
+    if fitted is not None:
+        fitted = replace(fitted, at=fitted.at + end - outlook.record.end)
+    return Outlook(Record(outlook.record.values, end), outlook.known, fitted, margin=Margin(outlook.margin.extra))
 
 
 class Foresight(Protocol):
@@ -86,14 +102,18 @@ class Forecaster:
         if known < FIRST_STEPS:
             return Outlook(record, known)
         fitted = before.fitted
-        if fitted is None or record.end - fitted.at >= DAY or abs(lead_seconds / STEP_SECONDS - fitted.model.lead) > 1:
-            aims = tuning(lead_seconds).aims(utilization(record.values))
-            fitted = Fitted(refit(record, self._pooled(), lead_seconds, aims), record.end)
-        model = fitted.model
-        ahead = forecast(record, model)
+        if fitted is None or record.end - fitted.at >= DAY or abs(lead_seconds / STEP_SECONDS - fitted.lead) > 1:
+            fitted = self._fit(record, lead_seconds)
+        ahead = forecast(record, assemble(fitted.lead, fitted.aims, self._pooled(), fitted.own))
         demand = float(record.values[-1]) if record.end == before.record.end + 1 else math.nan
-        margin = judged(before.margin, demand, ahead, model.aims, lead=model.lead, lead_seconds=lead_seconds)
-        return Outlook(record, known, fitted, ahead, margin)
+        return Outlook(
+            record, known, fitted, ahead, judged(before.margin, demand, ahead, fitted.aims, lead=fitted.lead, lead_seconds=lead_seconds)
+        )
+
+    def _fit(self, record: Record, lead_seconds: float) -> Fitted:
+        aims = tuning(lead_seconds).aims(utilization(record.values))
+        model = refit(record, self._pooled(), lead_seconds, aims)
+        return Fitted(model.lead, model.aims, model.own, record.end)
 
 
 def judged(margin: Margin, demand: float, ahead: Forecast | None, aims: Quantiles, *, lead: int, lead_seconds: float) -> Margin:

@@ -6,11 +6,11 @@ import numpy as np
 
 from scaler.knowledge import Document, Knowledge, read
 from scaler.policy import Memory
-from scaler.policy.forecast import Quantiles, Record, unfitted
+from scaler.policy.forecast import Quantiles, Record
+from scaler.policy.forecast.own import Own
 from scaler.policy.forecast.record import DAY
 from scaler.policy.learned import Learned, at_rest
 from scaler.policy.outlook import Fitted, Outlook, resumed
-from scaler.pooled import shipped
 from scaler.settings import EndpointSettings, ReplicaSettings
 from scaler.store.codec import encode
 from scaler.store.sqlite import SqliteStore
@@ -48,7 +48,9 @@ def test_another_versions_document_counts_as_none() -> None:
 
 def test_a_fortnight_of_demand_goes_on_after_a_restart_with_a_gap() -> None:
     values = np.linspace(1.0, 5.0, 15 * DAY)
-    text = encode(Document(Learned(), Outlook(Record(values, 15 * DAY), values.size), at=1e9))
+    fitted = Fitted(6, Quantiles(0.9, 0.9), Own(np.ones((2, 3)), np.full((2, 5), 0.1)), 14 * DAY)
+    outlook = Outlook(Record(values, 15 * DAY), values.size, fitted)
+    text = encode(Document(Learned(), outlook, at=1e9))
     kept = read(text)
     assert kept is not None
     assert len(text) < 600_000
@@ -56,23 +58,22 @@ def test_a_fortnight_of_demand_goes_on_after_a_restart_with_a_gap() -> None:
     record = again.record.until(7000.0)
     assert record.values[: -3600 // 30].tolist() == values[3600 // 30 :].tolist()
     assert np.isnan(record.values[-3600 // 30 :]).all()
+    assert again.fitted is not None
+    assert again.fitted.own is not None
+    assert again.fitted.own.line.tolist() == np.ones((2, 3)).tolist()
+    assert again.fitted.own.correction.tolist() == np.full((2, 5), 0.1).tolist()
+    assert record.end - again.fitted.at == DAY + 3600 // 30
     backwards = resumed(kept.outlook, kept.at, 1e9 - 50.0, now=7000.0)
     assert backwards.record.end == 7000 // 30
 
 
-async def test_a_fit_is_not_kept_but_made_again(store: SqliteStore) -> None:
-    outlook = Outlook(Record(np.ones(500), 500), 500, Fitted(unfitted(shipped(), 180.0, Quantiles(0.9, 0.9)), 400))
-    knowledge = Knowledge("endpoint-1", store)
-    await knowledge.recall(Memory(), now=0.0, at=1e9)
-    await knowledge.keep(Memory(outlook=outlook), now=15_000.0, at=1e9)
-    text = await store.learned("endpoint-1")
-    assert text is not None
-    earlier = text.replace('"fitted":null', '"fitted":{"lead":6,"aims":{"up":0.9,"down":0.9},"own":null,"at":400}')
+def test_another_versions_fit_is_left_out_and_the_record_goes_on() -> None:
+    text = encode(Document(Learned(), Outlook(Record(np.ones(500), 500), 500, Fitted(6, Quantiles(0.9, 0.9), None, 400)), at=1e9))
+    earlier = text.replace('"own":null', '"own":{"shape":[2,1],"float64":"AAAAAAAA8D8AAAAAAADwPw=="}')
     assert earlier != text
-    for version in (text, earlier):
-        kept = read(version)
-        assert kept is not None
-        assert (kept.outlook.known, kept.outlook.fitted) == (500, None)
+    kept = read(earlier)
+    assert kept is not None
+    assert (kept.outlook.known, kept.outlook.fitted) == (500, None)
 
 
 async def test_a_controller_remembers_what_another_process_kept(store: SqliteStore) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scaler.arrays import Kept
 from scaler.policy.forecast.columns import Features
 from scaler.policy.forecast.network import Network
 from scaler.policy.forecast.regression import fit_quantile
@@ -24,8 +25,8 @@ class Own:
     correction: (2, units + 1) of what the network's last layer sees, and always; added to what the network says
     """
 
-    line: Floats
-    correction: Floats
+    line: Kept
+    correction: Kept
 
     def growths(self, seen: Features, pooled: Network, lead: int, told: Floats) -> tuple[Floats, Floats]:
         """(2, instants) each, what the line and what the corrected network expect, where the network has ``told`` (2, instants)."""
