@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from scaler.backtest.demand import PEAK_PERCENTILE
-from scaler.policy.forecast.windows import Floats
+from scaler.policy.forecast.windows import Floats, Instants
 
 WINDOW_SECONDS = 600
 PER_WINDOW = 20
@@ -38,16 +38,15 @@ class Synthetic:
 def endpoints(path: Path) -> Iterator[Synthetic]:
     """Each busy client, then mixtures.
 
-    Arrivals within a window follow a Poisson process whose rate runs in lines between the middles of windows. Windows in which no
-    client has any request are holes in the collection and taken from the week beside.
+    Arrivals within a window follow a Poisson process with the `rates` of its steps.
     """
     dice = np.random.default_rng(SEED)
     counts = read_clients(path)
-    busy = np.flatnonzero(((counts > 0).sum(axis=1) >= BUSY_WINDOWS) & (counts.sum(axis=1) >= BUSY_REQUESTS))
-    for client in busy:
+    enough = busy(counts)
+    for client in enough:
         yield Synthetic(f"client {client}", scaled(_arrivals(counts[client], dice), CLIENT_PEAK), frozenset({int(client)}))
     for number in range(MIXTURES):
-        members = dice.choice(busy, min(int(dice.choice(SIZES)), busy.size), replace=False)
+        members = dice.choice(enough, min(int(dice.choice(SIZES)), enough.size), replace=False)
         shares = dice.dirichlet(np.ones(members.size))
         parts = [_arrivals(counts[one], dice) / counts[one].mean() * share for one, share in zip(members, shares, strict=True)]
         yield Synthetic(f"mixture {number}", scaled(np.sum(parts, axis=0), draw_peak(dice)), frozenset(members.tolist()))
@@ -61,15 +60,29 @@ def read_clients(path: Path) -> Floats:
         table = np.array([[int(cell) for cell in row] for row in rows], dtype=np.int64)
     counts = np.zeros(table[:, :2].max(axis=0) + 1)
     counts[table[:, 0], table[:, 1]] = table[:, 2]
-    holes = np.flatnonzero(counts.sum(axis=0) == 0)
-    counts[:, holes] = counts[:, (holes + WEEK) % counts.shape[1]]
-    return counts
+    return counts[:, seen(counts)]
+
+
+def seen(counts: Floats) -> Instants:
+    """For each window, the one to look at: itself, or where no client has any request, and the collection a hole, the week beside."""
+    windows = np.arange(counts.shape[1])
+    return np.where(counts.sum(axis=0) == 0, (windows + WEEK) % windows.size, windows)
+
+
+def busy(counts: Floats) -> Instants:
+    """The clients that say enough."""
+    return np.flatnonzero(((counts > 0).sum(axis=1) >= BUSY_WINDOWS) & (counts.sum(axis=1) >= BUSY_REQUESTS))
+
+
+def rates(counts: Floats) -> Floats:
+    """Of a step, from a client's ``counts`` per window: lines between the middles of windows."""
+    middles = np.arange(counts.size) * PER_WINDOW + PER_WINDOW / 2
+    between: Floats = np.interp(np.arange(counts.size * PER_WINDOW) + 0.5, middles, counts / PER_WINDOW)
+    return between
 
 
 def _arrivals(counts: Floats, dice: np.random.Generator) -> Floats:
-    middles = np.arange(counts.size) * PER_WINDOW + PER_WINDOW / 2
-    steps = np.arange(counts.size * PER_WINDOW) + 0.5
-    drawn: Floats = dice.poisson(np.interp(steps, middles, counts / PER_WINDOW)).astype(np.float64)
+    drawn: Floats = dice.poisson(rates(counts)).astype(np.float64)
     return drawn
 
 

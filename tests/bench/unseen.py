@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from scaler.backtest.synthetic import BUSY_REQUESTS, BUSY_WINDOWS, PER_WINDOW, WEEK, WINDOW_SECONDS
+from scaler.backtest.synthetic import PER_WINDOW, WINDOW_SECONDS, busy, rates, seen
 from scaler.policy.forecast.windows import Floats
 
 CLIENTS = 24
@@ -51,40 +51,24 @@ def write(language: Path, out: Path) -> None:
         save(out / f"m-small-{client}.csv.gz", every[client])
     counts, spread = read(language / "m-large")
     share = np.sort(counts, axis=1)[:, -TEN_HOURS:].sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
-    steady = [client for client in busy(counts) if share[client] < AT_MOST and client != OPEN_TRACE]
+    steady = [client for client in busy(counts).tolist() if share[client] < AT_MOST and client != OPEN_TRACE]
     for client in sorted(np.random.default_rng(SEED).choice(steady, CLIENTS, replace=False)):
         save(out / f"m-large-{client}.csv.gz", redrawn(counts[client], spread[client], client))
 
 
 def read(family: Path) -> tuple[Floats, Floats]:
-    """(clients, windows) requests, and their variance over their mean within the window.
-
-    Windows in which no client has any request are holes in the collection and taken from the week beside.
-    """
-    rates, spread = defaultdict(list), defaultdict(list)
-    for path in family.glob("chunk-*-trace.csv"):
-        client = int(path.name.split("-")[1])
-        for _, rate, variation, *_ in csv.reader(path.read_text().splitlines()):
-            rates[client].append(float(rate or 0))
-            spread[client].append(float(variation or 0) ** 2)
-    counts = WINDOW_SECONDS * np.array([rates[client] for client in sorted(rates)])
-    dispersion = np.array([spread[client] for client in sorted(rates)])
-    holes = np.flatnonzero(counts.sum(axis=0) == 0)
-    beside = (holes + WEEK) % counts.shape[1]
-    counts[:, holes], dispersion[:, holes] = counts[:, beside], dispersion[:, beside]
-    return counts, np.maximum(dispersion, 1.0)
-
-
-def busy(counts: Floats) -> list[int]:
-    """Clients with enough to say."""
-    return [client for client, row in enumerate(counts) if (row > 0).sum() >= BUSY_WINDOWS and row.sum() >= BUSY_REQUESTS]
+    """(clients, windows) requests, and their variance over their mean within the window, at least one."""
+    paths = sorted(family.glob("chunk-*-trace.csv"), key=lambda path: int(path.name.split("-")[1]))
+    tables = [[row[1:3] for row in csv.reader(path.read_text().splitlines())] for path in paths]
+    rate, variation = np.array([[[float(cell or 0) for cell in row] for row in table] for table in tables]).transpose(2, 0, 1)
+    known = seen(rate)
+    return WINDOW_SECONDS * rate[:, known], np.maximum(variation[:, known] ** 2, 1.0)
 
 
 def redrawn(counts: Floats, dispersion: Floats, seed: int) -> Floats:
     """Arrivals per step: Poisson, its rate gamma distributed where the dispersion is above one."""
     dice = np.random.default_rng(seed)
-    middles = np.arange(counts.size) * PER_WINDOW + PER_WINDOW / 2
-    rate = np.interp(np.arange(counts.size * PER_WINDOW) + 0.5, middles, counts / PER_WINDOW)
+    rate = rates(counts)
     excess = dispersion.repeat(PER_WINDOW) - 1
     bursty = (excess > 0.01) & (rate > 0)
     rate[bursty] = dice.gamma(np.maximum(rate[bursty] / excess[bursty], 1e-9), excess[bursty])

@@ -52,7 +52,7 @@ def test_a_day_of_real_traffic(tmp_path: Path) -> None:
     assert result["requests"] >= 20_000
     assert 0.4 < result["streamed"] / result["requests"] < 0.6
     assert result["proxy_failures"] == 0
-    assert result["attainment"] >= 0.9, "a machine that is late by a tenth of a second is late by seconds of this day"
+    assert result["attainment"] >= 0.95
     for bill in (result["cost_dollars"], result["replica_hours"]):
         assert set(bill) == {"scaler", "always_on_peak", "native"}
         assert 0 < bill["scaler"] < bill["always_on_peak"]
