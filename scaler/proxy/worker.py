@@ -34,14 +34,17 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._drain_seconds = 0.0
         self._ending = asyncio.Event()
+        self._fault: BaseException | None = None
 
     async def run(self, link: socket.socket) -> None:
-        """Until it is drained."""
+        """Until it is drained. Raises what went wrong in the background: a worker must not go on half alive."""
         await asyncio.get_running_loop().create_connection(lambda: self._link, sock=link)
         while not self._ending.is_set():
             self._report()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), REPORT_SECONDS)
+        if self._fault is not None:
+            raise self._fault
         self._report()
         self._link.close()
         await asyncio.sleep(0)  # the last report is written
@@ -93,9 +96,9 @@ class Worker:
         task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        """What fails here must not go on half alive."""
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            self._fault = fault
             self._ending.set()
 
 

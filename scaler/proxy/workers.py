@@ -259,7 +259,7 @@ class Workers:
     async def _listens(self, worker: _Worker) -> None:
         """Wait until it does; raises `WorkerError` where it does not, and then it is no more."""
         loop = asyncio.get_running_loop()
-        signs = (loop.create_task(worker.listening.wait()), loop.create_task(worker.gone.wait()))
+        signs = (loop.create_task(worker.listening.wait()), loop.create_task(worker.process.wait()))
         await asyncio.wait(signs, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         for sign in signs:
             sign.cancel()

@@ -2,6 +2,7 @@
 
 import os
 import re
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def names_endpoints(path: Path) -> bool:
 
 def _gather(source: Path, file: dict[str, Any]) -> dict[str, Any]:
     """``file`` < environment < secret files, not yet checked; ``source`` names it in the `ConfigError`."""
-    if problems := _inline_secrets(file) + _unknown_variables():
+    if problems := _inline_secrets(file) + _unknown_variables() + _authorities():
         raise ConfigError(source, problems)
     try:
         tree = _merge(file, EnvSettingsSource(Settings)())
@@ -107,6 +108,20 @@ def _unknown_variables() -> list[str]:
         for name in os.environ
         if name.startswith(PREFIX) and name.removeprefix(PREFIX).lower().split("__", 1)[0] not in known
     ]
+
+
+def _authorities() -> list[str]:
+    """Where the file cannot be used OpenSSL trusts nobody, says nothing, and every request fails."""
+    file = os.environ.get("SSL_CERT_FILE")
+    if not file:
+        return []
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError as error:  # ssl.SSLError is one
+        return [
+            f"SSL_CERT_FILE (environment): expected a file of PEM certificates, got {file!r} ({error.strerror or type(error).__name__})"
+        ]
+    return []
 
 
 def _inline_secrets(tree: dict[str, Any]) -> list[str]:

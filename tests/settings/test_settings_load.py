@@ -1,7 +1,9 @@
 """One tree from three sources; bad input names the file, the path and what was expected."""
 
+import re
 from pathlib import Path
 
+import certifi
 import pytest
 
 from scaler.settings import ConfigError, load
@@ -215,6 +217,20 @@ def test_a_misspelt_variable_is_an_error(tmp_path: Path, key: Path, monkeypatch:
     monkeypatch.setenv("SCALER_DRYRUN", "true")
     with pytest.raises(ConfigError, match=r"SCALER_DRYRUN \(environment\): unknown key"):
         load(write(tmp_path, MINIMAL, key))
+
+
+@pytest.mark.parametrize("authorities", ["/nowhere.pem", "/", __file__])
+def test_authorities_that_cannot_be_used_are_an_error(tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch, authorities: str) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", authorities)
+    with pytest.raises(
+        ConfigError, match=rf"SSL_CERT_FILE \(environment\): expected a file of PEM certificates, got '{re.escape(authorities)}'"
+    ):
+        load(write(tmp_path, MINIMAL, key))
+
+
+def test_authorities_of_ones_own_are_taken(tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+    assert load(write(tmp_path, MINIMAL, key)).endpoints
 
 
 def test_a_missing_file_and_a_huge_one_are_errors(tmp_path: Path) -> None:

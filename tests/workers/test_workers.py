@@ -266,6 +266,14 @@ async def test_a_worker_that_does_not_come_up_is_an_error(make: Make, monkeypatc
         await make(workers=1)
 
 
+async def test_a_fault_in_a_worker_ends_it_and_is_seen(capfd: pytest.CaptureFixture[str]) -> None:
+    broken = Workers(ProxySettings(listen="127.0.0.1:0"), "gopher://127.0.0.1", SecretStr("k"), on_call=lambda _: None)
+    with pytest.raises(workers_module.WorkerError):
+        await broken.start()
+    await broken.drain(0.0)
+    assert "expected an http(s) URL, got 'gopher://127.0.0.1'" in capfd.readouterr().err
+
+
 async def test_a_worker_tells_why_it_cannot_reach_the_upstream(make: Make) -> None:
     told: list[str] = []
     all_workers, _ = await make(told=told, upstream_port=1)
