@@ -1,7 +1,7 @@
 """What the policy expects: the record of demand, the model fitted to it, and the forecast of the moment.
 
-A step of the record (30 s) brings a new forecast; a day, or a lead that has moved, a new fit. Trust has to be earned: no forecast in the
-first hour; in the first day the reactive headroom stands beside it.
+A step of the record (30 s) brings a new forecast; a day, a lead that has moved, or another network, a new fit. Trust has to be earned:
+no forecast in the first hour; in the first day the reactive headroom stands beside it.
 """
 
 import math
@@ -27,10 +27,14 @@ YOUNG_STEPS = DAY
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """The endpoint's own part of a model, for a lead in steps: made at position ``at`` of the record; ``own`` None: nothing yet."""
+    """The endpoint's own part of a model, for a lead in steps and beside the network of this id.
+
+    ``own`` None: nothing yet; made at position ``at`` of the record.
+    """
 
     lead: int
     aims: Quantiles
+    network: str
     own: Own | None
     at: int
 
@@ -102,7 +106,7 @@ class Forecaster:
         if known < FIRST_STEPS:
             return Outlook(record, known)
         fitted = before.fitted
-        if fitted is None or record.end - fitted.at >= DAY or abs(lead_seconds / STEP_SECONDS - fitted.lead) > 1:
+        if fitted is None or not self._holds(fitted, record, lead_seconds):
             fitted = self._fit(record, lead_seconds)
         ahead = forecast(record, assemble(fitted.lead, fitted.aims, self._pooled(), fitted.own))
         demand = float(record.values[-1]) if record.end == before.record.end + 1 else math.nan
@@ -110,10 +114,14 @@ class Forecaster:
             record, known, fitted, ahead, judged(before.margin, demand, ahead, fitted.aims, lead=fitted.lead, lead_seconds=lead_seconds)
         )
 
+    def _holds(self, fitted: Fitted, record: Record, lead_seconds: float) -> bool:
+        moved = abs(lead_seconds / STEP_SECONDS - fitted.lead) > 1
+        return record.end - fitted.at < DAY and not moved and fitted.network == self._pooled().id
+
     def _fit(self, record: Record, lead_seconds: float) -> Fitted:
         aims = tuning(lead_seconds).aims(utilization(record.values))
         model = refit(record, self._pooled(), lead_seconds, aims)
-        return Fitted(model.lead, model.aims, model.own, record.end)
+        return Fitted(model.lead, model.aims, model.pooled.id, model.own, record.end)
 
 
 def judged(margin: Margin, demand: float, ahead: Forecast | None, aims: Quantiles, *, lead: int, lead_seconds: float) -> Margin:

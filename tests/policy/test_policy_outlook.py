@@ -77,9 +77,9 @@ def test_a_forecast_begins_after_an_hour() -> None:
     assert (first.fitted.lead, first.fitted.aims, first.fitted.own, first.fitted.at) == (10, AIMS, None, FIRST_STEPS)
 
 
-def fitted(before: Outlook, at: int, lead: int = 10) -> Outlook:
+def fitted(before: Outlook, at: int, lead: int = 10, network: str | None = None) -> Outlook:
     own = Own(np.full((2, 22), 0.01), np.zeros((2, len(NAMES) + 2)))
-    return replace(before, fitted=Fitted(lead, AIMS, own, at))
+    return replace(before, fitted=Fitted(lead, AIMS, network or flat().id, own, at))
 
 
 def test_a_fit_holds_for_a_day_and_is_what_forecasts_are_made_with() -> None:
@@ -100,6 +100,13 @@ def test_a_lead_that_has_moved_by_more_than_a_step_is_fitted_anew(lead: float, k
     assert (after.fitted is before.fitted) is kept
     assert after.fitted is not None
     assert kept or after.fitted.at == DAY + 1
+
+
+def test_a_fit_that_corrects_another_network_is_made_anew() -> None:
+    before = fitted(steady(DAY), at=DAY - 5, network="of last year")
+    made = look(before, step_after(before)).fitted
+    assert made is not None
+    assert (made.network, made.at) == (flat().id, DAY + 1)
 
 
 def test_from_the_fourth_day_on_forecasts_are_made_with_the_fit_to_the_endpoint_itself() -> None:

@@ -48,7 +48,7 @@ def test_another_versions_document_counts_as_none() -> None:
 
 def test_a_fortnight_of_demand_goes_on_after_a_restart_with_a_gap() -> None:
     values = np.linspace(1.0, 5.0, 15 * DAY)
-    fitted = Fitted(6, Quantiles(0.9, 0.9), Own(np.ones((2, 3)), np.full((2, 5), 0.1)), 14 * DAY)
+    fitted = Fitted(6, Quantiles(0.9, 0.9), "n1", Own(np.ones((2, 3)), np.full((2, 5), 0.1)), 14 * DAY)
     outlook = Outlook(Record(values, 15 * DAY), values.size, fitted)
     text = encode(Document(Learned(), outlook, at=1e9))
     kept = read(text)
@@ -68,7 +68,7 @@ def test_a_fortnight_of_demand_goes_on_after_a_restart_with_a_gap() -> None:
 
 
 def test_another_versions_fit_is_left_out_and_the_record_goes_on() -> None:
-    text = encode(Document(Learned(), Outlook(Record(np.ones(500), 500), 500, Fitted(6, Quantiles(0.9, 0.9), None, 400)), at=1e9))
+    text = encode(Document(Learned(), Outlook(Record(np.ones(500), 500), 500, Fitted(6, Quantiles(0.9, 0.9), "n1", None, 400)), at=1e9))
     earlier = text.replace('"own":null', '"own":{"shape":[2,1],"float64":"AAAAAAAA8D8AAAAAAADwPw=="}')
     assert earlier != text
     kept = read(earlier)

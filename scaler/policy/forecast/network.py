@@ -1,6 +1,8 @@
 """A small network of rectified units: what many endpoints have in common, as arrays."""
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +10,7 @@ from numpy.typing import NDArray
 Singles = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Network:
     """Columns of a forecast and its lead in, growth of the peak over the level out, for two heads (up, down) at each quantile.
 
@@ -25,6 +27,14 @@ class Network:
     scale: Singles
     layers: tuple[tuple[Singles, Singles], ...]
     skip: Singles
+
+    @cached_property
+    def id(self) -> str:
+        """Names all of this: same network, same id."""
+        mark = hashlib.sha256(repr((self.names, self.taus)).encode())
+        for array in (self.shift, self.scale, *(part for layer in self.layers for part in layer), self.skip):
+            mark.update(array.tobytes())
+        return mark.hexdigest()[:12]
 
     def outputs(self, columns: NDArray[np.float64], lead: int) -> NDArray[np.float64]:
         """(2, taus, instants) for ``columns`` (instants, columns) and a ``lead`` in steps."""
