@@ -1,8 +1,8 @@
 """The request path beside its peers: ``make bench-proxy``.
 
-All servers run at the same time and take turns in every round, so that whatever else this machine does hits them alike; the tables show
-medians of the rounds. Processor time is read from the servers' own clocks, so a busy machine disturbs it little; latencies it does
-disturb. Nothing here fails on a figure.
+All servers run at the same time and take turns at every load of every round, so that whatever else this machine does hits them alike; the
+tables show medians of the rounds. Processor time is read from the servers' own clocks, so a busy machine disturbs it little; latencies it
+does disturb. Nothing here fails on a figure.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,6 +47,10 @@ OURS = "scaler"
 
 Figures = dict[str, float]
 """Of one server in one round, by the column's name."""
+Take = Callable[[Server], Figures]
+ByRound = dict[int, float]
+Found = dict[str, dict[str, ByRound]]
+"""By server and column."""
 DIRECT = "no proxy"
 
 
@@ -70,36 +74,39 @@ def drive(server: Server, load: str, count: int) -> Load:
     return Load(server.cpu_seconds() - before, told["count"], told["seconds"], *told["latencies"])
 
 
-def connect(server: Server) -> None:
-    """Have the server open the connections to the stub that it will need: what is measured after this is requests, and no handshakes."""
-    drive(server, "requests", max(CONNECTIONS))
+def requests(connections: int, server: Server) -> Figures:
+    """One request after the other on so many connections.
+
+    Those to the stub are opened before, and all that will be needed: what is measured is requests, and no handshakes.
+    """
+    drive(server, "once", max(CONNECTIONS))
+    load = drive(server, "requests", connections)
+    figures = {f"CPU-s / 1k, c = {connections}": 1000 * load.cpu_seconds / load.count}
+    if connections == 1:
+        return figures | {"p50 ms": load.p50, "p99 ms": load.p99}
+    return figures | {f"requests/s, c = {connections}": load.count / load.seconds}
 
 
-def measure(server: Server) -> Figures:
-    """All loads of one round."""
-    connect(server)
-    figures: Figures = {}
-    for connections in CONNECTIONS:
-        load = drive(server, "requests", connections)
-        figures[f"CPU-s / 1k, c = {connections}"] = 1000 * load.cpu_seconds / load.count
-        if connections == 1:
-            figures["p50 ms"], figures["p99 ms"] = load.p50, load.p99
-        figures[f"requests/s, c = {connections}"] = load.count / load.seconds
-    paced = drive(server, "paced", server.streams)
-    figures["µs / paced chunk"] = 1e6 * paced.cpu_seconds / paced.count
-    figures["TTFT p50 ms"] = drive(server, "first", 1).p50
-    burst = drive(server, "burst", min(8, server.streams))
-    figures["µs / chunk in bursts"] = 1e6 * burst.cpu_seconds / burst.count
-    return figures
+def paced(server: Server) -> Figures:
+    """Streams of fifty chunks a second."""
+    drive(server, "once", server.streams)
+    load = drive(server, "paced", server.streams)
+    return {"µs / paced chunk": 1e6 * load.cpu_seconds / load.count}
 
 
-def measure_tls(server: Server) -> Figures:
-    """The loads that upstream TLS makes dearer."""
-    connect(server)
-    loads = {connections: drive(server, "requests", connections) for connections in CONNECTIONS}
-    paced = drive(server, "paced", server.streams)
-    requests = {f"CPU-s / 1k, c = {connections}": 1000 * load.cpu_seconds / load.count for connections, load in loads.items()}
-    return requests | {"µs / paced chunk": 1e6 * paced.cpu_seconds / paced.count}
+def first(server: Server) -> Figures:
+    """Short streams, one after the other."""
+    return {"TTFT p50 ms": drive(server, "first", 1).p50}
+
+
+def burst(server: Server) -> Figures:
+    """Streams as fast as they go."""
+    load = drive(server, "burst", min(8, server.streams))
+    return {"µs / chunk in bursts": 1e6 * load.cpu_seconds / load.count}
+
+
+DEARER_WITH_TLS: list[Take] = [*(partial(requests, connections) for connections in CONNECTIONS), paced]
+ALL: list[Take] = [*DEARER_WITH_TLS, first, burst]
 
 
 def measure_workers(server: Server) -> Figures:
@@ -129,43 +136,49 @@ def begin(stack: ExitStack, starts: dict[str, Start], site: Site, console: Conso
     return running
 
 
-def rounds(servers: list[Server], count: int, take: Callable[[Server], Figures], console: Console) -> dict[str, Figures]:
-    """Medians; the servers take turns, and every second round they do so backwards."""
-    found: dict[str, dict[str, list[float]]] = {server.name: defaultdict(list) for server in servers}
+def rounds(servers: list[Server], count: int, takes: Sequence[Take], console: Console) -> Found:
+    """Each load for each server; the servers take turns at it, and every second round they do so backwards."""
+    found: Found = {server.name: defaultdict(dict) for server in servers}
     for number in range(count):
-        for server in servers if number % 2 == 0 else reversed(servers):
-            try:
-                figures = take(server)
-            except (subprocess.SubprocessError, OSError) as error:
-                console.print(f"{server.name} failed in round {number + 1}: {error}")
-                continue
-            for column, value in figures.items():
-                found[server.name][column].append(value)
-    return {name: {column: statistics.median(values) for column, values in columns.items()} for name, columns in found.items() if columns}
+        for take in takes:
+            for server in servers if number % 2 == 0 else reversed(servers):
+                try:
+                    figures = take(server)
+                except (subprocess.SubprocessError, OSError) as error:
+                    console.print(f"{server.name} failed in round {number + 1}: {error}")
+                    continue
+                for column, value in figures.items():
+                    found[server.name][column][number] = value
+    return {name: columns for name, columns in found.items() if columns}
 
 
-def table(title: str, found: dict[str, Figures], columns: list[str], digits: dict[str, int]) -> Table:
-    """The figures, and below them scaler's in relation to each of the others'."""
+def table(title: str, found: Found, columns: list[str], digits: dict[str, int]) -> Table:
+    """The medians, and below them scaler's in relation to each of the others', which is the median of what it was in each round."""
     grid = Table("", *columns, title=title)
-    for name, figures in found.items():
-        grid.add_row(name, *(f"{figures[column]:.{digits.get(column, 2)}f}" if column in figures else "" for column in columns))
+    for name, taken in found.items():
+        grid.add_row(name, *(f"{statistics.median(taken[c].values()):.{digits.get(c, 2)}f}" if c in taken else "" for c in columns))
     grid.add_section()
-    ours = found.get(OURS, {})
-    for name, figures in found.items():
-        if name in (OURS, DIRECT):
-            continue
-        ratios = [f"{ours[c] / figures[c]:.4g}" if c in ours and figures.get(c, 0) > 0 and "added" not in c else "" for c in columns]
-        grid.add_row(f"{OURS} / {name}", *ratios)
+    for name, taken in found.items():
+        if name not in (OURS, DIRECT):
+            grid.add_row(
+                f"{OURS} / {name}", *("" if "added" in c else ratio(found.get(OURS, {}).get(c, {}), taken.get(c, {})) for c in columns)
+            )
     return grid
 
 
-def added(found: dict[str, Figures]) -> None:
+def ratio(ours: ByRound, theirs: ByRound) -> str:
+    """Of the rounds that both have: turns in a round are seconds apart, so that a machine that slows down says little in it."""
+    ratios = [value / theirs[number] for number, value in ours.items() if theirs.get(number, 0) > 0]
+    return f"{statistics.median(ratios):.4g}" if ratios else ""
+
+
+def added(found: Found) -> None:
     """What a server adds to the latencies of the way without it."""
     direct = found[DIRECT]
-    for name, figures in found.items():
+    for name, taken in found.items():
         for column in ("p50 ms", "p99 ms", "TTFT p50 ms"):
-            if name != DIRECT and column in figures:
-                figures[f"added {column}"] = figures[column] - direct[column]
+            if name != DIRECT and column in taken:
+                taken[f"added {column}"] = {n: value - direct[column][n] for n, value in taken[column].items() if n in direct[column]}
 
 
 @contextlib.contextmanager
@@ -206,16 +219,16 @@ def main(count: int, only: list[str]) -> None:
         with ExitStack() as stack:
             servers = begin(stack, chosen, here, console)
             at_rest = {server.name: server.memory_mb() for server in servers}
-            found = rounds([stub, *servers], count, measure, console)
+            found = rounds([stub, *servers], count, ALL, console)
             added(found)
-            for name, figures in rounds(servers, 1, measure_streams, console).items():
-                found.setdefault(name, {}).update(figures | {"MB at rest": at_rest[name]})
+            for name, taken in rounds(servers, 1, [measure_streams], console).items():
+                found.setdefault(name, {}).update(taken | {"MB at rest": {0: at_rest[name]}})
         for column in [column for column in found[DIRECT] if column.startswith(("CPU", "µs"))]:
             del found[DIRECT][column]
         with ExitStack() as stack:
-            over_tls = rounds(begin(stack, tls, here, console), count, measure_tls, console)
+            over_tls = rounds(begin(stack, tls, here, console), count, DEARER_WITH_TLS, console)
         with ExitStack() as stack:
-            spread = rounds(begin(stack, WORKERS, here, console), count, measure_workers, console)
+            spread = rounds(begin(stack, WORKERS, here, console), count, [measure_workers], console)
     console.print(f"{machine()}; medians of {count} rounds")
     cost = [*(f"CPU-s / 1k, c = {c}" for c in CONNECTIONS), "µs / paced chunk", "µs / chunk in bursts", "MB at rest", "KiB / stream"]
     digits = {column: 4 for column in cost if "CPU" in column} | {"requests/s, c = 32": 0, "requests/s, c = 128": 0}

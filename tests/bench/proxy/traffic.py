@@ -192,7 +192,7 @@ def quantiles(seconds: list[float]) -> list[float]:
 async def call(load: str, port: int, count: int) -> None:
     """The clients, on so many connections.
 
-    requests:        one after the other; ``first``: the same with short streams
+    requests:        one after the other; ``first``: the same with short streams; ``once``: one each, all at once
     paced, burst:    so many streams at once; ``hold``: they stay open
     """
     loop = asyncio.get_running_loop()
@@ -204,8 +204,9 @@ async def call(load: str, port: int, count: int) -> None:
         left -= 1
         return not is_over if load in ("requests", "first") else load == "burst" and left >= count
 
-    end = b"" if load == "requests" else b"data: [DONE]"
-    asked = request(load, stream=load != "requests")
+    is_plain = load in ("requests", "once")
+    end = b"" if is_plain else b"data: [DONE]"
+    asked = request(load, stream=not is_plain)
     callers = [(await loop.create_connection(lambda: Caller(asked, end, again), "127.0.0.1", port))[1] for _ in range(count)]
     began = loop.time()
     for index, caller in enumerate(callers):
@@ -221,8 +222,8 @@ async def call(load: str, port: int, count: int) -> None:
         await asyncio.sleep(REQUEST_SECONDS)
         is_over = True
     await asyncio.wait_for(asyncio.gather(*(caller.done for caller in callers)), DEADLINE_SECONDS)
-    latencies = quantiles([seconds for caller in callers for seconds in (caller.whole if load == "requests" else caller.first)])
-    number = sum(len(caller.whole) if load == "requests" else caller.events for caller in callers)
+    latencies = quantiles([seconds for caller in callers for seconds in (caller.whole if is_plain else caller.first)])
+    number = sum(len(caller.whole) if is_plain else caller.events for caller in callers)
     print(json.dumps({"count": number, "seconds": loop.time() - began, "latencies": latencies}), flush=True)  # noqa: T201 (tells the parent)
 
 
