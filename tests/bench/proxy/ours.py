@@ -1,4 +1,4 @@
-"""scaler's side of the benchmark: the request path alone, as a worker has it. ``python -P tests/bench/proxy/ours.py URL CA WORKERS``."""
+"""scaler's side of the benchmark: the request path alone, as a worker has it. ``python -I tests/bench/proxy/ours.py URL CA WORKERS``."""
 
 import asyncio
 import gc

@@ -283,7 +283,7 @@ def scaler(site: Site, *, tls: bool = False, workers: int = 1, compiled: bool = 
     python = COMPILED if compiled else Path(sys.executable)
     if not python.exists():
         raise LookupError("it is not compiled")
-    with process(str(python), "-P", str(OURS), url, str(site.certificate), str(workers)) as child:
+    with process(str(python), "-I", str(OURS), url, str(site.certificate), str(workers)) as child:
         yield Server(name if workers == 1 else f"{name}, {workers} workers", int(first_line(child)), child.pid)
 
 
