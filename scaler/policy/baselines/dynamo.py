@@ -4,6 +4,8 @@ from collections import deque
 from dataclasses import replace
 from statistics import StatisticsError, linear_regression
 
+import numpy as np
+
 from scaler.policy.baselines.base import Limits, Periodic, Seen
 
 PERIOD = 5.0
@@ -24,30 +26,38 @@ class TtftModel:
     def __init__(self) -> None:
         """Knows nothing."""
         self._samples: deque[tuple[float, float]] = deque()
+        self._line: tuple[float, float] | None = None  # slope and intercept
 
     def learn(self, load: float, ttft: float) -> None:
         """One observation: requests in flight per replica, seconds."""
         self._samples.append((load, ttft))
         if len(self._samples) > SAMPLES:
             del self._samples[self._to_retire()]
+        self._line = self._fitted()
 
     def _to_retire(self) -> int:
         """Index of the oldest sample of the fullest bucket."""
-        loads = [load for load, _ in self._samples]
-        low, high = min(loads), max(loads)
-        width = (high - low) / BUCKETS or 1.0
-        places = [min(BUCKETS - 1, int((load - low) / width)) for load in loads]
-        return places.index(max(places, key=places.count))
+        loads = np.array([load for load, _ in self._samples])
+        low = loads.min()
+        width = (loads.max() - low) / BUCKETS or 1.0
+        places = np.minimum(((loads - low) / width).astype(np.intp), BUCKETS - 1)
+        return int(np.bincount(places)[places].argmax())
 
     def estimate(self, load: float) -> float | None:
         """Seconds to the first token at this load per replica, or None without a model."""
+        if self._line is None:
+            return None
+        slope, intercept = self._line
+        return max(0.0, intercept + slope * load)
+
+    def _fitted(self) -> tuple[float, float] | None:
         if len(self._samples) < LEAST_SAMPLES:
             return None
         try:
             slope, intercept = linear_regression(*zip(*self._samples, strict=True))
         except StatisticsError:
             return None
-        return None if slope < 0 else max(0.0, intercept + slope * load)
+        return None if slope < 0 else (slope, intercept)
 
 
 class Dynamo(Periodic):
