@@ -123,7 +123,10 @@ def test_a_models_name_tells_all_it_is_made_of() -> None:
         assemble(6, AIMS, saying(0.0), replace(own, line=2 * own.line)),
         assemble(6, AIMS, saying(0.0), replace(own, correction=2 * own.correction)),
     ]
-    assert len({plain.id, *(other.id for other in others)}) == 8
+    ones = np.ones(3, dtype=np.float32)
+    parts = ({"shift": ones}, {"scale": 2 * ones}, {"taus": (0.6, 0.9)})
+    others += [assemble(6, AIMS, replace(saying(0.0), **part), None) for part in parts]
+    assert len({plain.id, *(other.id for other in others)}) == 11
     assert {len(model.id) for model in (plain, *others)} == {12}
     assert assemble(6, AIMS, saying(0.0), None).id == plain.id
     for array in (own.line, own.correction):
