@@ -1,5 +1,6 @@
 """Means and extremes of a series over windows that lie relative to instants: one instant live, many at once in training and backtests."""
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -10,7 +11,7 @@ Instants = NDArray[np.int64]
 """Positions in a series; at instant k everything before ``series[k]`` has happened."""
 
 FEW = 4
-"""Up to so many instants, windows are scanned one by one; beyond, tables over the whole series are built."""
+"""Up to so many instants, windows are looked at one by one; beyond, all at once, with tables over the whole series."""
 
 
 class Windows:
@@ -44,6 +45,8 @@ class Windows:
 
     def mean(self, start: int, stop: int) -> Floats:
         """The mean of what is known."""
+        if self._at.size <= FEW:
+            return np.array([self._mean(low, high) for low, high in self._spans(start, stop)])
         first, last = self._edges(start, stop)
         counts = last - first - (self._gaps[last] - self._gaps[first])
         sums = self._sums[last] - self._sums[first]
@@ -63,12 +66,19 @@ class Windows:
         first, last = self._at + start, self._at + stop
         return np.minimum(np.maximum(first, 0), size), np.minimum(np.maximum(last, 0), size)
 
+    def _spans(self, start: int, stop: int) -> list[tuple[int, int]]:
+        size = self._values.size
+        return [(min(max(k + start, 0), size), min(max(k + stop, 0), size)) for k in self._at.tolist()]
+
+    def _mean(self, low: int, high: int) -> float:
+        count = high - low - (self._gaps[high] - self._gaps[low])
+        return (self._sums[high] - self._sums[low]) / count if count else math.nan
+
     def _extreme(self, tables: list[Floats], start: int, stop: int) -> Floats:
-        first, last = self._edges(start, stop)
         if self._at.size <= FEW:
-            found = np.array([tables[0][low:high].max(initial=-np.inf) for low, high in zip(first, last, strict=True)])
+            found = np.array([tables[0][low:high].max(initial=-np.inf) for low, high in self._spans(start, stop)])
         else:
-            found = _from_tables(tables, first, last)
+            found = _from_tables(tables, *self._edges(start, stop))
         return np.where(np.isneginf(found), np.nan, found)
 
 
