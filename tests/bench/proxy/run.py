@@ -8,6 +8,7 @@ does disturb. Nothing here fails on a figure.
 import argparse
 import contextlib
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -52,6 +53,7 @@ ByRound = dict[int, float]
 Found = dict[str, dict[str, ByRound]]
 """By server and column."""
 DIRECT = "no proxy"
+WAKING = "CPU-s / 1k, c = 1, cores asleep"
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,34 @@ def requests(connections: int, server: Server) -> Figures:
     """
     drive(server, "once", max(CONNECTIONS))
     load = drive(server, "requests", connections)
-    figures = {f"CPU-s / 1k, c = {connections}": 1000 * load.cpu_seconds / load.count}
-    if connections == 1:
-        return figures | {"p50 ms": load.p50, "p99 ms": load.p99}
-    return figures | {f"requests/s, c = {connections}": load.count / load.seconds}
+    return {
+        f"CPU-s / 1k, c = {connections}": 1000 * load.cpu_seconds / load.count,
+        f"requests/s, c = {connections}": load.count / load.seconds,
+    }
+
+
+def one_at_a_time(stub: Server, server: Server) -> Figures:
+    """One connection, with the server and both ends on one core.
+
+    On several, each message wakes a core that has gone to sleep, which in a virtual machine costs more processor time than the request.
+    """
+    everywhere = os.sched_getaffinity(0)
+    try:
+        for part in (stub, server):
+            part.run_on({min(everywhere)})
+        os.sched_setaffinity(0, {min(everywhere)})  # clients are children
+        return {"CPU-s / 1k, c = 1": requests(1, server)["CPU-s / 1k, c = 1"]}
+    finally:
+        os.sched_setaffinity(0, everywhere)
+        for part in (stub, server):
+            part.run_on(everywhere)
+
+
+def latency(server: Server) -> Figures:
+    """One connection, with all cores; they sleep between messages, and what waking them takes is told."""
+    drive(server, "once", 1)
+    load = drive(server, "requests", 1)
+    return {"p50 ms": load.p50, "p99 ms": load.p99, WAKING: 1000 * load.cpu_seconds / load.count}
 
 
 def paced(server: Server) -> Figures:
@@ -105,8 +131,9 @@ def burst(server: Server) -> Figures:
     return {"µs / chunk in bursts": 1e6 * load.cpu_seconds / load.count}
 
 
-DEARER_WITH_TLS: list[Take] = [*(partial(requests, connections) for connections in CONNECTIONS), paced]
-ALL: list[Take] = [*DEARER_WITH_TLS, first, burst]
+def dearer_with_tls(stub: Server) -> list[Take]:
+    """What costs more where the stub is behind TLS."""
+    return [partial(one_at_a_time, stub), *(partial(requests, connections) for connections in CONNECTIONS[1:]), paced, latency]
 
 
 def measure_workers(server: Server) -> Figures:
@@ -219,23 +246,23 @@ def main(count: int, only: list[str]) -> None:
         with ExitStack() as stack:
             servers = begin(stack, chosen, here, console)
             at_rest = {server.name: server.memory_mb() for server in servers}
-            found = rounds([stub, *servers], count, ALL, console)
+            found = rounds([stub, *servers], count, [*dearer_with_tls(stub), first, burst], console)
             added(found)
             for name, taken in rounds(servers, 1, [measure_streams], console).items():
                 found.setdefault(name, {}).update(taken | {"MB at rest": {0: at_rest[name]}})
         for column in [column for column in found[DIRECT] if column.startswith(("CPU", "µs"))]:
             del found[DIRECT][column]
         with ExitStack() as stack:
-            over_tls = rounds(begin(stack, tls, here, console), count, DEARER_WITH_TLS, console)
+            over_tls = rounds(begin(stack, tls, here, console), count, dearer_with_tls(stub), console)
         with ExitStack() as stack:
             spread = rounds(begin(stack, WORKERS, here, console), count, [measure_workers], console)
     console.print(f"{machine()}; medians of {count} rounds")
     cost = [*(f"CPU-s / 1k, c = {c}" for c in CONNECTIONS), "µs / paced chunk", "µs / chunk in bursts", "MB at rest", "KiB / stream"]
-    digits = {column: 4 for column in cost if "CPU" in column} | {"requests/s, c = 32": 0, "requests/s, c = 128": 0}
+    digits = {column: 4 for column in (*cost, WAKING) if "CPU" in column} | {"requests/s, c = 32": 0, "requests/s, c = 128": 0}
     console.print(table("What it costs", found, cost, digits))
-    speed = ["added p50 ms", "added p99 ms", "added TTFT p50 ms", "requests/s, c = 32", "requests/s, c = 128"]
+    speed = ["added p50 ms", "added p99 ms", "added TTFT p50 ms", WAKING, "requests/s, c = 32", "requests/s, c = 128"]
     console.print(table("What it adds (c = 1), and how much passes", found, speed, digits))
-    console.print(table("With upstream TLS", over_tls, cost[:4], digits))
+    console.print(table("With upstream TLS", over_tls, [*cost[:4], WAKING], digits))
     console.print(table("Workers, on cores that both ends share", spread, ["1,000 chunks/s", "cores"], digits))
 
 
