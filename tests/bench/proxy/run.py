@@ -99,7 +99,7 @@ def one_at_a_time(stub: Server, server: Server) -> Figures:
         for part in (stub, server):
             part.run_on({min(everywhere)})
         os.sched_setaffinity(0, {min(everywhere)})  # clients are children
-        return {"CPU-s / 1k, c = 1": requests(1, server)["CPU-s / 1k, c = 1"]}
+        return requests(1, server)
     finally:
         os.sched_setaffinity(0, everywhere)
         for part in (stub, server):
