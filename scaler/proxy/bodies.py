@@ -6,7 +6,7 @@ no bare line feed, no space, no size that overflows; trailers are checked and dr
 """
 
 import re
-from functools import lru_cache
+from string import hexdigits
 from typing import Final
 
 from scaler.proxy.http1 import FIELD, Framing, TooLargeError
@@ -15,8 +15,12 @@ _EXTENSION = rb";[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:=(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+|\
 _SIZE: Final = re.compile(rb"0*([0-9A-Fa-f]{1,15})(?:%b)*" % _EXTENSION)
 _PART_OF_SIZE: Final = re.compile(rb"[0-9A-Fa-f]*(?:;[\t -~\x80-\xff]*)?\r?")
 _PART_OF_TRAILER: Final = re.compile(rb"[\t -~\x80-\xff]*\r?")
-_LONGEST_SIZE_LINE: Final = 18
-"""Bytes of a size line, its end among them, that is looked for without ado."""
+_DIGITS: Final = [int(chr(byte), 16) if chr(byte) in hexdigits else -1 for byte in range(256)]
+"""What a byte is worth in a size."""
+_MOST_DIGITS: Final = 8
+"""Of a size that is read without ado."""
+_CR: Final = 13
+_LF: Final = 10
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -79,17 +83,16 @@ class Chunked:
         if self._left or self._rest or self._at_end:
             return self._feed(data)
         pieces: list[bytes] = []
-        at = 0
-        while at < len(data):  # whole chunks, as mostly
-            begin = data.find(b"\r\n", at, at + _LONGEST_SIZE_LINE) + 2
-            size = _size(data[at : begin - 2]) if begin > at + 2 else 0
-            if not size or data[begin + size : begin + size + 2] != b"\r\n":
+        at, length = 0, len(data)
+        while at < length:
+            begin, end = _whole(data, at, length)
+            if not end:
                 pieces.append(self._feed(data[at:]))
                 break
-            if not at and len(data) == begin + size + 2:
-                return data[begin:-2]
-            pieces.append(data[begin : begin + size])
-            at = begin + size + 2
+            if not at and end + 2 == length:
+                return data[begin:end]
+            pieces.append(data[begin:end])
+            at = end + 2
         return b"".join(pieces)
 
     def _feed(self, data: bytes) -> bytes:
@@ -158,7 +161,21 @@ def body_of(framing: Framing, length: int, limit: int) -> Body:
     return Unsized() if framing == "eof" else Sized(length)
 
 
-@lru_cache(maxsize=1024)
+def _whole(data: bytes, at: int, length: int) -> tuple[int, int]:
+    """Where the payload begins and ends of the chunk at ``at``, if all of it is here and its size is written plainly, as mostly; or (0, 0).
+
+    Byte by byte, which is next to nothing where it is compiled; to look for the line's end and cut it out took a tenth of our share of a chunk.
+    """
+    begin, size = at, 0
+    while begin < length and begin - at < _MOST_DIGITS and (digit := _DIGITS[data[begin]]) >= 0:
+        size = 16 * size + digit
+        begin += 1
+    end = begin + 2 + size
+    if size and end + 2 <= length and data[begin] == _CR and data[begin + 1] == _LF and data[end] == _CR and data[end + 1] == _LF:
+        return begin + 2, end
+    return 0, 0
+
+
 def _size(line: bytes) -> int | None:
     """Of a chunk; None if the line is none that begins a chunk."""
     match = _SIZE.fullmatch(line)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from scaler.proxy.errors import Refusal
 from scaler.proxy.heads import ResponseHead
-from scaler.proxy.http1 import LAST_CHUNK, Framing, head_out
+from scaler.proxy.http1 import LAST_CHUNK, Framing, chunk, head_out
 from scaler.proxy.meter import InFlight
 from scaler.proxy.model_field import Body
 from scaler.proxy.routes import Route
@@ -117,7 +117,8 @@ class Exchange(Receiver):
         chunked = self._framing == "chunked"
         if body:
             self._record.body(body)
-            out = b"%b%x\r\n%b\r\n" % (out, len(body), body) if chunked else out + body if out else body
+            piece = chunk(body) if chunked else body
+            out = out + piece if out else piece
         if not complete:
             self._client.wait("response")
             self._client.write(out)

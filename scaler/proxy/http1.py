@@ -18,6 +18,8 @@ _EMPTY_LINES: Final = re.compile(rb"(?:\r\n)*+")
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
+_SIZE_LINES: Final = [b"%x\r\n" % size for size in range(2048)]
+"""How chunks of these sizes begin."""
 _STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
@@ -84,6 +86,12 @@ def head_out(status: int, lines: bytes, framing: Framing, length: int, *, keep_a
     if framing == "chunked":
         return b"%b%b%btransfer-encoding: chunked\r\n\r\n" % (start, lines, connection)
     return b"%b%b%b\r\n" % (start, lines, connection)
+
+
+def chunk(data: bytes) -> bytes:
+    """A chunk of a body; empty, it would be the last one."""
+    size = len(data)
+    return b"".join([_SIZE_LINES[size] if size < len(_SIZE_LINES) else b"%x\r\n" % size, data, b"\r\n"])
 
 
 def json_answer(status: int, lines: bytes, body: bytes, *, keep_alive: bool, with_body: bool = True) -> bytes:

@@ -13,7 +13,7 @@ from scaler.proxy.errors import Refusal
 from scaler.proxy.exchange import Exchange
 from scaler.proxy.gate import Gate
 from scaler.proxy.heads import ResponseHead
-from scaler.proxy.http1 import Framing, head_out
+from scaler.proxy.http1 import Framing, chunk, head_out
 from scaler.proxy.meter import InFlight
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def uncompressed(lines: bytes) -> bytes:
 
 def framed(data: bytes, framing: Framing) -> bytes:
     """A piece of a body."""
-    return b"%x\r\n%b\r\n" % (len(data), data) if framing == "chunked" else data
+    return chunk(data) if framing == "chunked" else data
 
 
 def break_off(client: "ClientConnection", refusal: Refusal, framing: Framing) -> None:
