@@ -65,7 +65,7 @@ bench: $(VENV)/.dev bench-native
 native: $(NATIVE)/.installed
 
 # scaler as the image has it, beside its peers.
-bench-native:
+bench-native: | $(BIN)/python
 	@$(MAKE) --no-print-directory native NATIVE=.venv-peers/scaler $(if $(PROFILED),PYTHON=$(PROFILED))
 
 bench-proxy: $(VENV)/.dev bench-native

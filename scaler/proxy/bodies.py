@@ -164,7 +164,7 @@ def body_of(framing: Framing, length: int, limit: int) -> Body:
 def _whole(data: bytes, at: int, length: int) -> tuple[int, int]:
     """Where the payload begins and ends of the chunk at ``at``, if all of it is here and its size is written plainly, as mostly; or (0, 0).
 
-    Byte by byte, which is next to nothing where it is compiled; to look for the line's end and cut it out took a tenth of our share of a chunk.
+    Byte by byte, which is next to nothing where it is compiled.
     """
     begin, size = at, 0
     while begin < length and begin - at < _MOST_DIGITS and (digit := _DIGITS[data[begin]]) >= 0:

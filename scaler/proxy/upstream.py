@@ -176,7 +176,7 @@ class Pool:
         self._origin = origin
         self._idle_seconds = idle_seconds
         self._max_head_bytes = max_head_bytes
-        self._ssl = (ssl_context or ssl.create_default_context()) if origin.tls else None
+        self._ssl = (ssl_context or _trusting_the_system()) if origin.tls else None
         self._idle: dict[UpstreamConnection, None] = {}
 
     def take(self) -> UpstreamConnection | None:
@@ -217,3 +217,9 @@ class Pool:
     def close(self) -> None:
         """Close what is idle."""
         self.expire(float("inf"))
+
+
+def _trusting_the_system() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # Debian's Python leaves it to the system's settings
+    return context
