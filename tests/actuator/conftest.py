@@ -18,6 +18,7 @@ from scaler.model import Bounds, Decision, Outcome, Power, Reason, ReasonCode
 from scaler.providers import open_reader
 from scaler.settings import EndpointSettings, GuardSettings, IdleSettings, ProviderSettings, Settings
 from scaler.store.sqlite import SqliteStore
+from tests.store.letting_go import let_go
 
 KEY = "tgp_v1_canary0123456789"
 ID = "endpoint-1"
@@ -145,7 +146,7 @@ async def house(platform: Platform, tmp_path: Path) -> AsyncIterator[SimpleNames
             if hasattr(home, "store"):
                 await home.store.close()
             home.store = await kind.open(home.path, clock.now())
-            stack.callback(home.store._worker.shutdown)
+            stack.callback(let_go, home.store)
             home.reader = open_reader(home.settings.provider)
             stack.push_async_callback(home.reader.close)
             home.actuator = open_actuator(home.settings, home.reader, home.store, clock)

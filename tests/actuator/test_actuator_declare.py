@@ -16,6 +16,7 @@ from scaler.providers import open_reader
 from scaler.settings import EndpointSettings, GuardSettings, Settings
 from scaler.store.sqlite import SqliteStore, declared_id, forget_declared
 from tests.endpoints.served import HARDWARE, LOST, MODEL, Platform, platform_of
+from tests.store.letting_go import let_go
 
 DECLARED = EndpointSettings(create=True, model=MODEL, hardware=HARDWARE, min_replicas=1, max_replicas=3)
 VANISHED: dict[str, Any] = {"drop_request": True, "methods": ["POST"]}
@@ -45,7 +46,7 @@ async def home(served: Platform, tmp_path: Path) -> AsyncIterator[SimpleNamespac
                 await house.store.close()
             house.settings = house.settings.model_copy(update=change)
             house.store = await SqliteStore.open(house.path, clock.now())
-            stack.callback(house.store._worker.shutdown)
+            stack.callback(let_go, house.store)
             house.reader = open_reader(served.provider)
             stack.push_async_callback(house.reader.close)
             house.declarer = open_declarer(

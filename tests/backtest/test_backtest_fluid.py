@@ -1,6 +1,6 @@
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -166,7 +166,7 @@ def test_closed_loop_and_schedule_are_one_model(demand: Demand, order: list[int]
 def test_the_same_run_twice_scores_the_same_bits(demand: Demand, order: list[int]) -> None:
     once, again = (run(demand, lambda now: order[int(now.now) // 10], QUICK) for _ in range(2))
     assert once.schedule.tolist() == again.schedule.tolist()
-    assert replace(once, schedule=again.schedule) == again
+    assert astuple(once)[:-1] == astuple(again)[:-1]
 
 
 @given(demands, orders)

@@ -1,7 +1,7 @@
 import itertools
 import math
 import os
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +85,7 @@ def test_the_oracle_finds_the_same_bits_again() -> None:
     rules = Rules(cold_start_seconds=60.0, warm_up_seconds=0.0)
     once, again = oracle(hill(1, seed=7), rules), oracle(hill(1, seed=7), rules)
     assert once.schedule.tolist() == again.schedule.tolist()
-    assert replace(once, schedule=again.schedule) == again
+    assert astuple(once)[:-1] == astuple(again)[:-1]
 
 
 def test_a_goal_out_of_reach_is_reported_as_it_is() -> None:

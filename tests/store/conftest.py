@@ -24,6 +24,7 @@ from scaler.model import (
     Unknown,
 )
 from scaler.store.sqlite import SqliteStore
+from tests.store.letting_go import let_go
 
 Opener = Callable[[], Awaitable[SqliteStore]]
 
@@ -65,7 +66,7 @@ async def reopen(tmp_path: Path) -> AsyncIterator[Opener]:
 
         async def opener() -> SqliteStore:
             store = await SqliteStore.open(tmp_path / "scaler.db", now=1700000000.9)
-            stack.callback(store._worker.shutdown)
+            stack.callback(let_go, store)
             return store
 
         yield opener
