@@ -38,15 +38,10 @@ class Sized:
 
     def feed(self, data: bytes) -> bytes:
         """The payload in what was read."""
-        left = self._left - len(data)
-        if left > 0:
-            self._left = left
-            return data
-        self.complete = True
-        if left == 0:
-            return data
-        self.excess = data[left:]
-        return data[:left]
+        piece, self.excess = data[: self._left], data[self._left :]
+        self._left -= len(piece)
+        self.complete = not self._left
+        return piece
 
 
 class Unsized:
@@ -80,28 +75,19 @@ class Chunked:
 
     def feed(self, data: bytes) -> bytes:
         """The payload in what was read."""
-        if self._left or self._rest or self._at_end:
-            return self._feed(data)
+        if self._rest:
+            data, self._rest = self._rest + data, b""
         pieces: list[bytes] = []
         at, length = 0, len(data)
-        while at < length:
-            begin, end = _whole(data, at, length)
+        while at < length and not self.complete and not self.fault:
+            begin, end = (0, 0) if self._left or self._at_end else _whole(data, at, length)
             if not end:
-                pieces.append(self._feed(data[at:]))
-                break
+                at = self._data(data, at, pieces) if self._left else self._line(data, at)
+                continue
             if not at and end + 2 == length:
                 return data[begin:end]
             pieces.append(data[begin:end])
             at = end + 2
-        return b"".join(pieces)
-
-    def _feed(self, data: bytes) -> bytes:
-        pieces: list[bytes] = []
-        if self._rest:
-            data, self._rest = self._rest + data, b""
-        at = 0
-        while at < len(data) and not self.complete and not self.fault:
-            at = self._data(data, at, pieces) if self._left else self._line(data, at)
         if self.complete:
             self.excess = data[at:]
         return b"".join(pieces)

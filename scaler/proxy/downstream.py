@@ -14,10 +14,10 @@ from typing import Final, cast
 
 from scaler.proxy.context import Context, Phase, address_of
 from scaler.proxy.errand import Errand
-from scaler.proxy.errors import Refusal
+from scaler.proxy.errors import Refusal, json_answer
 from scaler.proxy.exchange import Exchange
 from scaler.proxy.heads import RequestHead
-from scaler.proxy.http1 import CONTINUE, json_answer
+from scaler.proxy.http1 import CONTINUE
 from scaler.proxy.model_field import asked, rewrite
 from scaler.proxy.request_reader import MODELS, Request, RequestReader, refusal_of
 from scaler.proxy.room import Share

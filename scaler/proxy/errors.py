@@ -3,6 +3,8 @@
 import json
 from http import HTTPStatus
 
+from scaler.proxy.http1 import head_out
+
 KINDS: dict[str, tuple[int, str]] = {
     "invalid_request": (400, "invalid_request_error"),
     "invalid_json": (400, "invalid_request_error"),
@@ -68,3 +70,9 @@ class Refusal(Exception):  # noqa: N818 (an answer on its way to the client, sel
     def body(self) -> bytes:
         """JSON of the answer; ASCII, whatever the message quotes."""
         return json.dumps({"error": {"message": str(self), "type": self.type, "param": self.param, "code": self.code}}).encode()
+
+
+def json_answer(status: int, lines: bytes, body: bytes, *, keep_alive: bool, with_body: bool = True) -> bytes:
+    """Bytes of a whole answer of our own."""
+    head = head_out(status, b"content-type: application/json\r\n" + lines, "length", len(body), keep_alive=keep_alive)
+    return head + body if with_body else head

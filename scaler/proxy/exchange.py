@@ -117,8 +117,7 @@ class Exchange(Receiver):
         chunked = self._framing == "chunked"
         if body:
             self._record.body(body)
-            piece = chunk(body) if chunked else body
-            out = out + piece if out else piece
+            out = chunk(body, out) if chunked else out + body if out else body
         if not complete:
             self._client.wait("response")
             self._client.write(out)

@@ -88,13 +88,7 @@ def head_out(status: int, lines: bytes, framing: Framing, length: int, *, keep_a
     return b"%b%b%b\r\n" % (start, lines, connection)
 
 
-def chunk(data: bytes) -> bytes:
-    """A chunk of a body; empty, it would be the last one."""
+def chunk(data: bytes, before: bytes = b"") -> bytes:
+    """A chunk of a body, behind what goes ``before`` it; an empty one would be the last."""
     size = len(data)
-    return b"".join([_SIZE_LINES[size] if size < len(_SIZE_LINES) else b"%x\r\n" % size, data, b"\r\n"])
-
-
-def json_answer(status: int, lines: bytes, body: bytes, *, keep_alive: bool, with_body: bool = True) -> bytes:
-    """Bytes of a whole answer of our own."""
-    head = head_out(status, b"content-type: application/json\r\n" + lines, "length", len(body), keep_alive=keep_alive)
-    return head + body if with_body else head
+    return b"".join([before, _SIZE_LINES[size] if size < len(_SIZE_LINES) else b"%x\r\n" % size, data, b"\r\n"])

@@ -1,5 +1,6 @@
 """The one place that requests go to: origin, path prefix and credential come from the configuration alone."""
 
+import ssl
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -25,3 +26,10 @@ class Origin:
     def post(self, path: str) -> bytes:
         """The beginning of a request's head: ``path`` under the prefix, Host and credential."""
         return f"POST {self._prefix}{path} HTTP/1.1\r\n{self._fields}".encode()
+
+
+def system_trust() -> ssl.SSLContext:
+    """Whom to believe where nothing else is said: the system's authorities, host names checked, TLS 1.2 or later."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # Debian's Python leaves it to the system's settings
+    return context

@@ -17,7 +17,7 @@ from scaler.proxy import tls
 from scaler.proxy.bodies import Body, Unsized, body_of
 from scaler.proxy.heads import ResponseHead
 from scaler.proxy.http1 import STATUS_LINE, HeadReader
-from scaler.proxy.origin import Origin
+from scaler.proxy.origin import Origin, system_trust
 
 MAX_INTERIM: Final = 8
 """Most 1xx answers before the final one."""
@@ -176,7 +176,7 @@ class Pool:
         self._origin = origin
         self._idle_seconds = idle_seconds
         self._max_head_bytes = max_head_bytes
-        self._ssl = (ssl_context or _trusting_the_system()) if origin.tls else None
+        self._ssl = (ssl_context or system_trust()) if origin.tls else None
         self._idle: dict[UpstreamConnection, None] = {}
 
     def take(self) -> UpstreamConnection | None:
@@ -217,9 +217,3 @@ class Pool:
     def close(self) -> None:
         """Close what is idle."""
         self.expire(float("inf"))
-
-
-def _trusting_the_system() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2  # Debian's Python leaves it to the system's settings
-    return context
