@@ -1,4 +1,4 @@
-"""How many requests may go elsewhere: so many a minute, so many a day."""
+"""How many requests may go elsewhere, and how many may go once more."""
 
 from scaler.proxy_settings import FallbackSettings
 
@@ -26,3 +26,27 @@ class Budget:
         self._missing += 1
         self._spent += 1
         return True
+
+
+class RetryBudget:
+    """Retries may be a tenth of a route's requests: each one earns a part of a retry, and a few are saved."""
+
+    EARNED = 0.1
+    SAVED = 10.0
+
+    def __init__(self) -> None:
+        """Nothing is earned yet."""
+        self._balance = 0.0
+        self.refused = 0
+        """Retries that were not affordable."""
+
+    def earn(self) -> None:
+        """A request was sent."""
+        self._balance = min(self.SAVED, self._balance + self.EARNED)
+
+    def spend(self) -> bool:
+        """Whether a retry is affordable; if so, it is paid."""
+        affordable = self._balance > 1 - self.EARNED / 2  # ten tenths need not add up to one exactly
+        self._balance -= affordable
+        self.refused += not affordable
+        return affordable

@@ -1,7 +1,7 @@
 """What all client connections of a proxy share: who is connected, what they may do, and how long they may take for it."""
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -9,12 +9,10 @@ from math import inf
 from typing import TYPE_CHECKING, Final, Literal
 
 from scaler.proxy.errors import Refusal
-from scaler.proxy.exchange import RetryBudget
 from scaler.proxy.gates import Gates
 from scaler.proxy.keys import KeyRing
 from scaler.proxy.meter import Meter
 from scaler.proxy.room import Room
-from scaler.proxy.routes import RouteTable
 from scaler.proxy.upstream import Pool
 from scaler.proxy_settings import ProxySettings
 
@@ -44,7 +42,6 @@ class Context:
     keys:             who may ask; None = anyone
     connections:      those that stand, and where they come from
     addresses:        how many from each address
-    retries:          by route, what it may send once more
     empty:            set while draining, once the last connection is gone
     seconds:          how long each phase may last
     """
@@ -54,11 +51,9 @@ class Context:
     meter: Meter
     gates: Gates
     request_starts: Mapping[bytes, bytes]
-    routes: RouteTable = field(default_factory=RouteTable)
     models: bytes = b""
     keys: KeyRing | None = None
     addresses: Counter[str] = field(default_factory=Counter[str])
-    retries: defaultdict[str, RetryBudget] = field(default_factory=lambda: defaultdict(RetryBudget))
     limits_hit: Counter[str] = field(default_factory=Counter[str])
     connections: dict["ClientConnection", str] = field(default_factory=dict["ClientConnection", str])
     draining: bool = False

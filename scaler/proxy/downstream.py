@@ -16,12 +16,12 @@ from scaler.proxy.context import Context, Phase, address_of
 from scaler.proxy.errand import Errand
 from scaler.proxy.errors import Refusal, json_answer
 from scaler.proxy.exchange import Exchange
+from scaler.proxy.gate import Gate
 from scaler.proxy.heads import RequestHead
 from scaler.proxy.http1 import CONTINUE
 from scaler.proxy.model_field import asked, rewrite
 from scaler.proxy.request_reader import MODELS, Request, RequestReader, refusal_of
 from scaler.proxy.room import Share
-from scaler.proxy.routes import Route
 from scaler.proxy.waiting import Waiting
 
 MAX_PIPELINED: Final = 64
@@ -233,19 +233,18 @@ class ClientConnection(asyncio.Protocol):
             if request.account is not None:
                 request.account.spend()
             name = asked(request.body)
-            route = context.routes.by_name.get(name) or context.gates.choose(context.routes, name)
-            if route is None:
+            gate = context.gates.find(name)
+            if gate is None:
                 raise _nowhere(name)
-            request.body = rewrite(request.body, name, route.model)
-            gate = context.gates.by_key[route.key]
+            request.body = rewrite(request.body, name, gate.model)
             meter = gate.meter
-            if meter.in_flight >= route.max_in_flight:
-                raise _saturated(route)
+            if meter.in_flight >= gate.max_in_flight:
+                raise _saturated(gate)
             if head.wake or not gate.open:
                 Errand(self, request, gate).run()
             else:
-                record = meter.enter(route.objective, request.account)
-                self.send(Exchange(self, record, route, head.http11), head, head.lines, request.body)
+                record = meter.enter(gate.objective, request.account)
+                self.send(Exchange(self, record, gate.retries, head.http11), head, head.lines, request.body)
         except Refusal as refusal:
             meter.answered(refusal.status)
             context.note(refusal)
@@ -294,5 +293,5 @@ def _nowhere(name: str) -> Refusal:
     return Refusal("model_not_found", f"There is no model {name[:200]!r} here.", param="model")
 
 
-def _saturated(route: Route) -> Refusal:
-    return Refusal("endpoint_saturated", f"{route.key} has {route.max_in_flight} requests in flight.", retry_after=1)
+def _saturated(gate: Gate) -> Refusal:
+    return Refusal("endpoint_saturated", f"{gate.route.key} has {gate.max_in_flight} requests in flight.", retry_after=1)

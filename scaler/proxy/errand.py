@@ -45,7 +45,6 @@ class Errand:
         """The request's body is as the gate's route wants it."""
         self._client = client
         self._request = request
-        self._route = gate.route
         self._gates = client.context.gates
         self._gate = gate
 
@@ -57,7 +56,7 @@ class Errand:
             case Refusal():
                 raise answer
             case Way.NOW:
-                self._go(self._enter(self._route.key))
+                self._go(self._enter())
             case Way.ELSEWHERE:
                 self.divert()
             case Way.HOLD | Way.KEEPALIVE:
@@ -72,25 +71,26 @@ class Errand:
 
         ``waiting``: what it was until now, with a seat; without that raises `Refusal` where its client has none left.
         """
-        fallback = self._route.wake.fallback
+        gate = self._gate
+        fallback = gate.route.wake.fallback
         assert fallback is not None  # noqa: S101 (the gate has looked, and whether it serves, too)
         other = self._gates.find(fallback.model)
         model = fallback.model if other is None else other.model
-        self._request.body = rewrite(self._request.body, self._route.model, model)
-        key = fallback_key(self._route.key) if other is None else other.key
-        meter, objective = self._client.context.meter.route(key), self._route.objective
-        record = meter.enter(objective, self._request.account) if waiting is None else waiting.record.again(meter, objective)
-        self._route = self._route if other is None else other
+        self._request.body = rewrite(self._request.body, gate.model, model)
+        meter = self._client.context.meter.route(fallback_key(gate.route.key)) if other is None else other.meter
+        account, objective = self._request.account, gate.objective
+        record = meter.enter(objective, account) if waiting is None else waiting.record.again(meter, objective)
+        self._gate = other or gate
         if isinstance(waiting, KeptAlive):
             waiting.say(f"{fallback.model} answers instead")
         self._go(record, b"x-scaler-fallback: %b\r\n" % fallback.model.encode(), waiting)
 
-    def _enter(self, key: str) -> InFlight:
-        """The request is in flight from now on, under this key of the meter. Raises `Refusal` where its client has no seat left."""
-        return self._client.context.meter.route(key).enter(self._route.objective, self._request.account)
+    def _enter(self) -> InFlight:
+        """The request is in flight from now on. Raises `Refusal` where its client has no seat left."""
+        return self._gate.meter.enter(self._gate.objective, self._request.account)
 
     def _hold(self, *, keep_alive: bool) -> None:
-        record, size, speed = self._enter(self._route.key), len(self._request.body), self._gates.speed
+        record, size, speed = self._enter(), len(self._request.body), self._gates.speed
         waiting: Waiting
         if keep_alive:
             framing: Framing = "chunked" if self._request.head.http11 else "eof"
@@ -104,11 +104,11 @@ class Errand:
         """Begin the exchange. ``marks``: header lines that tell the client what happened; one that has its head was told in comments."""
         head, body = self._request.head, self._request.body
         if isinstance(waiting, KeptAlive):
-            continued = Continued(self._client, record, self._route, head.http11)
+            continued = Continued(self._client, record, self._gate.retries, head.http11)
             continued.follow(waiting.framing, keep_alive=self._client.keeps_alive)
             self._client.send(continued, head, uncompressed(head.lines), body)
         else:
-            exchange = Exchange(self._client, record, self._route, head.http11)
+            exchange = Exchange(self._client, record, self._gate.retries, head.http11)
             exchange.marks = marks
             self._client.send(exchange, head, head.lines, body)
 

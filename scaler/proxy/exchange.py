@@ -8,12 +8,12 @@ and nobody saw the request; that is not certain, and so the choice is off unless
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from scaler.proxy.budget import RetryBudget
 from scaler.proxy.errors import Refusal
 from scaler.proxy.heads import ResponseHead
 from scaler.proxy.http1 import LAST_CHUNK, Framing, chunk, head_out
 from scaler.proxy.meter import InFlight
 from scaler.proxy.model_field import Body
-from scaler.proxy.routes import Route
 from scaler.proxy.upstream import Receiver, UpstreamConnection
 
 if TYPE_CHECKING:
@@ -22,35 +22,17 @@ if TYPE_CHECKING:
 _OUTCOMES: Final = {2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
 
 
-class RetryBudget:
-    """Retries may be a tenth of a route's requests: each one earns a part of a retry, and a few are saved."""
-
-    EARNED = 0.1
-    SAVED = 10.0
-
-    def __init__(self) -> None:
-        """Nothing is earned yet."""
-        self._balance = 0.0
-        self.refused = 0
-        """Retries that were not affordable."""
-
-    def earn(self) -> None:
-        """A request was sent."""
-        self._balance = min(self.SAVED, self._balance + self.EARNED)
-
-    def spend(self) -> bool:
-        """Whether a retry is affordable; if so, it is paid."""
-        affordable = self._balance > 1 - self.EARNED / 2  # ten tenths need not add up to one exactly
-        self._balance -= affordable
-        self.refused += not affordable
-        return affordable
-
-
 class Exchange(Receiver):
     """Joins one client to one upstream connection for one request."""
 
-    def __init__(self, client: "ClientConnection", record: InFlight, route: Route, http11: bool) -> None:  # noqa: FBT001 (names cost time)
-        """``http11``: the client understands chunks."""
+    def __init__(
+        self,
+        client: "ClientConnection",
+        record: InFlight,
+        retries: RetryBudget | None,
+        http11: bool,  # noqa: FBT001 (names cost time)
+    ) -> None:
+        """``retries``: of a route that has chosen them; ``http11``: the client understands chunks."""
         self._client = client
         self._pool = client.context.pool
         self._record = record
@@ -61,7 +43,7 @@ class Exchange(Receiver):
         self._keep_alive = False
         self._outcome = "failed"
         self._size = 0  # of the request's body
-        self._retries = client.context.retries[route.key] if route.retry_stale else None
+        self._retries = retries
         self._again: tuple[bytes, Body] | None = None  # what would be sent once more
         self.marks = b""
         """Header lines of our own, added to the answer's."""

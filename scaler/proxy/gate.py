@@ -12,7 +12,7 @@ from math import ceil, inf
 from types import MappingProxyType
 from typing import cast, get_args
 
-from scaler.proxy.budget import Budget
+from scaler.proxy.budget import Budget, RetryBudget
 from scaler.proxy.errors import Refusal
 from scaler.proxy.health import Health
 from scaler.proxy.hold import Held, Hold
@@ -59,7 +59,8 @@ class Gate:
         self.call: Call | None = None
         self.paths = deque((USUAL_PATH,))
         """What was asked for since it slept; probes ask for the same."""
-        self.route = route
+        self.retry_budget = RetryBudget()
+        self._follow(route)
         self.health = Health()
         self.proven = route.readiness is None or route.readiness.standing is Standing.READY
         """Whether the endpoint is taken to serve."""
@@ -84,7 +85,7 @@ class Gate:
     def use(self, route: Route) -> None:
         """The route as the table has it now. Only an endpoint that was not ready before has to prove that it is."""
         before, now = self.route.readiness, route.readiness
-        self.route = route
+        self._follow(route)
         if now is None or (now.standing is Standing.READY and (before is None or not route.wake.probe)):
             self.proven = True
         elif before is None or now.standing < before.standing or (now.standing is Standing.ASLEEP and now.at > self._proven_at):
@@ -217,6 +218,12 @@ class Gate:
         )
 
     # inside
+
+    def _follow(self, route: Route) -> None:
+        """Have at hand what every request asks for: a route itself is slower to ask."""
+        self.route = route
+        self.model, self.objective, self.max_in_flight = route.model, route.objective, route.max_in_flight
+        self.retries = self.retry_budget if route.retry_stale else None
 
     @property
     def _busy(self) -> int:

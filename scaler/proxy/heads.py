@@ -130,8 +130,8 @@ class RequestHead:
 
     def __init__(self, raw: bytes) -> None:
         """From its lines; raises ValueError or `Refusal`: the connection must be closed."""
-        first, *lines = raw.split(b"\r\n")
-        start = REQUEST_LINE.fullmatch(first)
+        lines = raw.split(b"\r\n")
+        start = REQUEST_LINE.fullmatch(lines.pop(0))
         if start is None:
             raise ValueError("its first line is malformed")
         self.method, self.target, version = start.groups()
@@ -182,8 +182,8 @@ class ResponseHead:
 
     def __init__(self, raw: bytes) -> None:
         """From its lines; raises ValueError where it cannot be trusted."""
-        first, *lines = raw.split(b"\r\n")
-        http11, self.status = _status(first)
+        lines = raw.split(b"\r\n")
+        http11, self.status = _status(lines.pop(0))
         passed, noted, closes = _sort(lines, _response_lines)
         content, self.streamed, self.readable = _content(noted.get(b"content-type"), noted.get(b"content-encoding"))
         self.lines = passed + content

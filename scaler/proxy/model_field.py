@@ -70,7 +70,7 @@ def rewrite(body: Body, name: str, model: str) -> Body:
 
     The key is found by its bytes. If they occur twice, or letters may be written as Unicode escapes, another place can be taken for it.
     """
-    if body.count(_KEY) != 1 or (b"\\" in body and b"\\u00" in body):
+    if body.count(_KEY) != 1 or (body.find(b"\\") >= 0 and b"\\u00" in body):
         return _anew(body, model)
     if name == model:
         return body

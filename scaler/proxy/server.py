@@ -96,7 +96,7 @@ class Proxy:
     @property
     def routes(self) -> RouteTable:
         """The table in force."""
-        return self._context.routes
+        return self._context.gates.table
 
     def set_routes(self, table: RouteTable) -> None:
         """Swap the table; it holds from the next request on, those under way are not touched."""
@@ -107,7 +107,6 @@ class Proxy:
         names = [*(route.key for route in table.routes), *table.pools]
         entries = [{"id": name, "object": "model", "created": 0, "owned_by": "scaler"} for name in names]
         self._context.models = json.dumps({"object": "list", "data": entries}).encode()
-        self._context.routes = table
         self._context.gates.use(table)
 
     def set_keys(self, keys: Mapping[str, ClientKeySettings]) -> None:
@@ -137,7 +136,7 @@ class Proxy:
     def limits_hit(self) -> Mapping[str, int]:
         """How often each of `LIMITS` was hit."""
         hits = self._context.limits_hit
-        hits["retry_budget"] = sum(budget.refused for budget in self._context.retries.values())
+        hits["retry_budget"] = self._context.gates.retries_refused
         return {limit: hits[limit] for limit in LIMITS}
 
     @property

@@ -13,7 +13,7 @@ BUFFER_PIECES: Final = 32
 """What passed by is looked at in batches of so many pieces, or when one is larger than this; so 20 KiB are held at most."""
 
 _USAGE: Final = re.compile(
-    rb'"usage"\s*:\s*\{(?:\s*"prompt_tokens"\s*:\s*(\d{1,12})\s*,(?:\s*"total_tokens"\s*:\s*\d{1,12}\s*,)?\s*"completion_tokens"\s*:\s*(\d{1,12}))?'
+    rb'"usage"\s*+:\s*+\{(?:\s*+"prompt_tokens"\s*+:\s*+(\d{1,12}+)\s*+,(?:\s*+"total_tokens"\s*+:\s*+\d{1,12}+\s*+,)?\s*+"completion_tokens"\s*+:\s*+(\d{1,12}+))?'
 )
 """With both figures where they stand first, as they mostly do."""
 _INPUT, _OUTPUT = (re.compile(rb'"%b"\s*:\s*(\d{1,12})' % name) for name in (b"prompt_tokens", b"completion_tokens"))

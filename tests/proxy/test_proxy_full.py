@@ -29,7 +29,7 @@ async def full(build: Build, sleeper: Sleeper, *, ttft: float | None = None, **w
 
 
 async def test_as_ever_everything_passes(build: Build) -> None:
-    sleeper = Sleeper(awake=True, seconds=0.1)
+    sleeper = Sleeper(awake=True, seconds=1.0)
     house = await full(build, sleeper)
     assert (await (await house.client()).ask(ask())).values(b"x-scaler-held-seconds") == []
     assert (sleeper.most, gate(house).held) == (3, 0)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from scaler.proxy.exchange import RetryBudget
+from scaler.proxy.budget import RetryBudget
 from scaler.proxy.routes import Route, RouteTable
 from tests.proxy.house import Build, House
 from tests.proxy.wire import ANSWER, MODEL, Script, Visit, answer, request, until
@@ -91,7 +91,7 @@ async def test_never_once_a_byte_of_an_answer_has_come(build: Build, ending: End
 async def test_never_on_a_connection_that_was_made_for_it(build: Build, ending: Ending) -> None:
     house = await build(dies_at(1, ending))
     allow(house)
-    house.proxy._context.retries["chat"]._balance = 10
+    house.proxy._context.gates["chat"].retry_budget._balance = 10
     client = await house.client()
     assert (await client.ask(request())).code == "upstream_broken"
     assert (len(house.upstream.requests), house.reading.retries) == (1, 0)
