@@ -7,7 +7,6 @@ every wait has a deadline; a client that closes, even only its sending half, tak
 import asyncio
 import socket
 import struct
-from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import Final, cast
@@ -44,7 +43,7 @@ class ClientConnection(asyncio.Protocol):
         self._share = Share(context.room)
         self._reader = RequestReader(context, self._share)
         self._deaf = False  # nothing more is read as a request
-        self._queue: deque[Request | Refusal] = deque()  # complete, and not answered yet; a refusal is the last
+        self._queue: list[Request | Refusal] = []  # complete, and not answered yet; a refusal is the last
         self._current: RequestHead | None = None  # being answered
         self._exchange: Exchange | Waiting | None = None
         self.writing_paused = False
@@ -209,7 +208,7 @@ class ClientConnection(asyncio.Protocol):
     def _next(self) -> None:
         """Answer what is complete, one at a time; set the deadline of what is awaited."""
         while self._queue and self._current is None and not self.writing_paused:
-            request = self._queue.popleft()
+            request = self._queue.pop(0)
             if isinstance(request, Request):
                 self._answer(request)
             else:

@@ -23,6 +23,9 @@ BURST_CHUNKS = 400
 BURST_ROUNDS = 12
 DEADLINE_SECONDS = 60.0
 
+LONG_TURNS = 1000
+LOOKED_AT = 4096
+"""Bytes of a body among which the stub finds what is wanted, if it is not the usual."""
 PROMPT = "Say something about the weather of the day. " * 20
 ANSWER = json.dumps(
     {
@@ -43,8 +46,12 @@ STREAM_HEAD = b"HTTP/1.1 200 OK\r\n%bcontent-type: text/event-stream\r\ntransfer
 
 
 def request(kind: str, *, stream: bool) -> bytes:
-    """A chat request of about 1 KB with the header fields of a usual client; ``user`` tells the stub what is wanted."""
-    asked = {"model": MODEL, "messages": [{"role": "user", "content": PROMPT}], "stream": stream, "user": kind}
+    """A chat request of about 1 KB with the header fields of a usual client; ``user`` tells the stub what is wanted.
+
+    A ``long`` one is a conversation of `LONG_TURNS` turns, 0.9 MB.
+    """
+    turns = [{"role": "user", "content": PROMPT}] * (LONG_TURNS if kind == "long" else 1)
+    asked = {"model": MODEL, "messages": turns, "stream": stream, "user": kind}
     body = json.dumps(asked).encode()
     return (
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: proxy\r\nAccept-Encoding: identity\r\nConnection: keep-alive\r\n"
@@ -65,7 +72,8 @@ class Stub(asyncio.Protocol):
     def __init__(self) -> None:
         """One connection."""
         self._transport: asyncio.Transport
-        self._seen = b""
+        self._seen = bytearray()
+        self._least = 0  # bytes of the request that is coming in, once that can be told
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
@@ -74,20 +82,24 @@ class Stub(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answer each complete request; a body may come in chunks."""
         self._seen += data
-        head, separator, body = self._seen.partition(b"\r\n\r\n")
-        if not separator:
+        if len(self._seen) < self._least:
             return
-        fields = head.lower()
-        if b"transfer-encoding: chunked" in fields:
-            if not body.endswith(b"0\r\n\r\n"):
+        body = self._seen.find(b"\r\n\r\n") + 4
+        if body < 4:
+            return
+        head = self._seen[:body].lower()
+        if b"transfer-encoding: chunked" in head:
+            if not self._seen.endswith(b"0\r\n\r\n"):
                 return
-            self._seen = b""
+            self._least = len(self._seen)
         else:
-            length = int(fields.partition(b"content-length:")[2].partition(b"\r\n")[0] or b"0")
-            if len(body) < length:
+            self._least = body + int(head.partition(b"content-length:")[2].partition(b"\r\n")[0] or b"0")
+            if len(self._seen) < self._least:
                 return
-            self._seen = body[length:]
-        self._answer(body)
+        asked = bytes(self._seen[body : min(self._least, body + LOOKED_AT)])
+        del self._seen[: self._least]
+        self._least = 0
+        self._answer(asked)
 
     def _answer(self, body: bytes) -> None:
         if b'"paced"' in body:
@@ -192,7 +204,7 @@ def quantiles(seconds: list[float]) -> list[float]:
 async def call(load: str, port: int, count: int) -> None:
     """The clients, on so many connections.
 
-    requests:        one after the other; ``first``: the same with short streams; ``once``: one each, all at once
+    requests, long:  one after the other; ``first``: the same with short streams; ``once``: one each, all at once
     paced, burst:    so many streams at once; ``hold``: they stay open
     """
     loop = asyncio.get_running_loop()
@@ -202,9 +214,9 @@ async def call(load: str, port: int, count: int) -> None:
     def again() -> bool:
         nonlocal left
         left -= 1
-        return not is_over if load in ("requests", "first") else load == "burst" and left >= count
+        return not is_over if load in ("requests", "long", "first") else load == "burst" and left >= count
 
-    is_plain = load in ("requests", "once")
+    is_plain = load in ("requests", "long", "once")
     end = b"" if is_plain else b"data: [DONE]"
     asked = request(load, stream=not is_plain)
     callers = [(await loop.create_connection(lambda: Caller(asked, end, again), "127.0.0.1", port))[1] for _ in range(count)]
@@ -218,7 +230,7 @@ async def call(load: str, port: int, count: int) -> None:
         print(json.dumps({"streams": sum(caller.events > 0 for caller in callers)}), flush=True)  # noqa: T201 (tells the parent)
         await loop.run_in_executor(None, sys.stdin.readline)
         return
-    if load in ("requests", "first"):
+    if load in ("requests", "long", "first"):
         await asyncio.sleep(REQUEST_SECONDS)
         is_over = True
     await asyncio.wait_for(asyncio.gather(*(caller.done for caller in callers)), DEADLINE_SECONDS)
