@@ -53,7 +53,7 @@ ByRound = dict[int, float]
 Found = dict[str, dict[str, ByRound]]
 """By server and column."""
 DIRECT = "no proxy"
-WAKING = "CPU-s / 1k, c = 1, cores asleep"
+ASLEEP = ", cores asleep"
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,17 @@ def requests(connections: int, server: Server) -> Figures:
     }
 
 
-def one_at_a_time(stub: Server, server: Server) -> Figures:
-    """One connection, with the server and both ends on one core.
+def on_one_core(stub: Server, take: Take, server: Server) -> Figures:
+    """A load that leaves cores idle, with the server and both ends on one of them.
 
-    On several, each message wakes a core that has gone to sleep, which in a virtual machine costs more processor time than the request.
+    On several, each message wakes a core that has gone to sleep, which in a virtual machine costs more processor time than the message.
     """
     everywhere = os.sched_getaffinity(0)
     try:
         for part in (stub, server):
             part.run_on({min(everywhere)})
         os.sched_setaffinity(0, {min(everywhere)})  # clients are children
-        return requests(1, server)
+        return take(server)
     finally:
         os.sched_setaffinity(0, everywhere)
         for part in (stub, server):
@@ -110,7 +110,7 @@ def latency(server: Server) -> Figures:
     """One connection, with all cores; they sleep between messages, and what waking them takes is told."""
     drive(server, "once", 1)
     load = drive(server, "requests", 1)
-    return {"p50 ms": load.p50, "p99 ms": load.p99, WAKING: 1000 * load.cpu_seconds / load.count}
+    return {"p50 ms": load.p50, "p99 ms": load.p99, f"CPU-s / 1k, c = 1{ASLEEP}": 1000 * load.cpu_seconds / load.count}
 
 
 def paced(server: Server) -> Figures:
@@ -118,6 +118,11 @@ def paced(server: Server) -> Figures:
     drive(server, "once", server.streams)
     load = drive(server, "paced", server.streams)
     return {"µs / paced chunk": 1e6 * load.cpu_seconds / load.count}
+
+
+def paced_asleep(server: Server) -> Figures:
+    """The same with all cores, most of the time asleep."""
+    return {f"{column}{ASLEEP}": value for column, value in paced(server).items()}
 
 
 def first(server: Server) -> Figures:
@@ -133,7 +138,8 @@ def burst(server: Server) -> Figures:
 
 def dearer_with_tls(stub: Server) -> list[Take]:
     """What costs more where the stub is behind TLS."""
-    return [partial(one_at_a_time, stub), *(partial(requests, connections) for connections in CONNECTIONS[1:]), paced, latency]
+    many = [partial(requests, connections) for connections in CONNECTIONS[1:]]
+    return [partial(on_one_core, stub, partial(requests, 1)), *many, partial(on_one_core, stub, paced), latency, paced_asleep]
 
 
 def measure_workers(server: Server) -> Figures:
@@ -259,11 +265,12 @@ def main(count: int, only: list[str]) -> None:
             spread = rounds(begin(stack, WORKERS, here, console), count, [measure_workers], console)
     console.print(f"{machine()}; medians of {count} rounds")
     cost = [*(f"CPU-s / 1k, c = {c}" for c in CONNECTIONS), "µs / paced chunk", "µs / chunk in bursts", "MB at rest", "KiB / stream"]
-    digits = {column: 4 for column in (*cost, WAKING) if "CPU" in column} | {"requests/s, c = 32": 0, "requests/s, c = 128": 0}
+    asleep = [f"{cost[0]}{ASLEEP}", f"{cost[3]}{ASLEEP}"]
+    digits = {column: 4 for column in (*cost, *asleep) if "CPU" in column} | {"requests/s, c = 32": 0, "requests/s, c = 128": 0}
     console.print(table("What it costs", found, cost, digits))
-    speed = ["added p50 ms", "added p99 ms", "added TTFT p50 ms", WAKING, "requests/s, c = 32", "requests/s, c = 128"]
+    speed = ["added p50 ms", "added p99 ms", "added TTFT p50 ms", *asleep, "requests/s, c = 32", "requests/s, c = 128"]
     console.print(table("What it adds (c = 1), and how much passes", found, speed, digits))
-    console.print(table("With upstream TLS", over_tls, [*cost[:4], WAKING], digits))
+    console.print(table("With upstream TLS", over_tls, [*cost[:4], *asleep], digits))
     console.print(table("Workers and requests of 0.9 MB, on cores that both ends share", spread, ["requests/s", "cores"], digits))
 
 
