@@ -43,6 +43,7 @@ class TlsLayer(asyncio.Protocol):
         self._tls = getattr(tls, "_sslobj", tls)  # what its own methods hand on to, in Python
         self.verified: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done once the host has proven its name; raises OSError if it has not."""
+        self._in_part = True  # a record may have come in part, and what has come of it be in OpenSSL
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
@@ -83,8 +84,12 @@ class TlsLayer(asyncio.Protocol):
     def _read(self) -> bytes | None:
         """A record; empty: the end, announced; None: the rest has not come yet, or it was no record of theirs, and all is over."""
         try:
-            return cast("bytes", self._tls.read(RECORD_BYTES))
+            # Room for as much as there can be: a small record in the room of a large one would be moved.
+            record = self._tls.read(RECORD_BYTES if self._in_part else min(RECORD_BYTES, self._incoming.pending))
+            self._in_part = False
+            return cast("bytes", record)
         except ssl.SSLWantReadError:
+            self._in_part = True
             return None
         except ssl.SSLError:
             self._transport.abort()
