@@ -25,16 +25,9 @@ _OUTCOMES: Final = {2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
 class Exchange(Receiver):
     """Joins one client to one upstream connection for one request."""
 
-    def __init__(
-        self,
-        client: "ClientConnection",
-        record: InFlight,
-        retries: RetryBudget | None,
-        http11: bool,  # noqa: FBT001 (names cost time)
-    ) -> None:
+    def __init__(self, client: "ClientConnection", record: InFlight, retries: RetryBudget | None, http11: bool) -> None:  # noqa: FBT001 (speed)
         """``retries``: of a route that has chosen them; ``http11``: the client understands chunks."""
         self._client = client
-        self._pool = client.context.pool
         self._record = record
         self._http11 = http11
         self._connecting: asyncio.Task[None] | None = None
@@ -57,7 +50,7 @@ class Exchange(Receiver):
     def start(self, head: bytes, body: Body) -> None:
         """Send on an idle connection, or connect first."""
         self._size = len(body)
-        upstream = self._pool.take()
+        upstream = self._client.context.pool.take()
         if self._retries is not None:
             self._retries.earn()
             self._again = (head, body) if upstream is not None else None
@@ -124,7 +117,7 @@ class Exchange(Receiver):
 
     async def _connect(self, head: bytes, body: Body) -> None:
         try:
-            upstream = await self._pool.connect()
+            upstream = await self._client.context.pool.connect()
         except (OSError, ValueError) as error:  # ValueError: a name that cannot be a host's
             self._connecting = None
             self._fail(Refusal("upstream_unreachable", f"The upstream cannot be reached: {type(error).__name__}."))

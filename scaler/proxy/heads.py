@@ -18,7 +18,7 @@ _MAX_LENGTH_DIGITS: Final = 18
 _MAX_LINES: Final = 1024
 _MAX_LINE_BYTES: Final = 256
 _MAX_HEADS: Final = 256
-_MAX_HEAD_BYTES: Final = 2048
+MAX_KNOWN_BYTES: Final = 2048
 """Bounds of what is remembered."""
 
 _LENGTH: Final = b"\r\nContent-Length: "
@@ -153,6 +153,17 @@ class RequestHead:
         self.expects_continue = self.http11 and b"expect" in noted
         self.authorization = noted.get(b"authorization", b"")
         self.wake = noted.get(b"x-scaler-wake", b"")
+        before, name, after = raw.partition(_LENGTH)
+        self._before = before + name if name and self.method != b"HEAD" else b""
+        self._after = after.lstrip(b"0123456789") + b"\r\n\r\n"
+
+    def again(self, data: bytes, limit: int) -> tuple["RequestHead", int, bytes] | None:
+        """Itself, if ``data`` begins with the same head in ``limit`` bytes, but for the number in Content-Length; that; what follows."""
+        start = len(self._before)
+        end = data.find(b"\r", start, start + _MAX_LENGTH_DIGITS + 1) if start and data.startswith(self._before) else -1
+        digits, size = data[start : max(start, end)], end + len(self._after)
+        known = digits.isdigit() and size <= limit and data.startswith(self._after, end)
+        return (self, int(digits), data[size:]) if known else None
 
 
 def request_head(raw: bytes) -> tuple[RequestHead, int]:
@@ -162,7 +173,7 @@ def request_head(raw: bytes) -> tuple[RequestHead, int]:
     """
     before, name, after = raw.partition(_LENGTH)
     digits, end, rest = after.partition(b"\r\n")
-    if not digits.isdigit() or len(digits) > _MAX_LENGTH_DIGITS or len(raw) > _MAX_HEAD_BYTES:
+    if not digits.isdigit() or len(digits) > _MAX_LENGTH_DIGITS or len(raw) > MAX_KNOWN_BYTES:
         head = RequestHead(raw)
         return head, head.length
     return _head(before + name + b"0" + end + rest), int(digits)

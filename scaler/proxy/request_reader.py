@@ -9,7 +9,7 @@ from typing import Final
 from scaler.proxy.bodies import Body, Sized, body_of
 from scaler.proxy.context import Context, Phase
 from scaler.proxy.errors import Refusal
-from scaler.proxy.heads import RequestHead, request_head
+from scaler.proxy.heads import MAX_KNOWN_BYTES, RequestHead, request_head
 from scaler.proxy.http1 import REQUEST_LINE, HeadReader, TooLargeError
 from scaler.proxy.keys import Account
 from scaler.proxy.model_field import Body as Whole
@@ -42,6 +42,7 @@ class RequestReader:
         self._max_url = settings.max_url_bytes
         self._max_body = settings.max_body_bytes
         self._heads = HeadReader(REQUEST_LINE, settings.max_head_bytes)
+        self._last: RequestHead | None = None  # most clients say the same again, but for the length
         self._request: Request | None = None  # whose body is being read
         self._body: Body = Sized(0)
         self.expectant = False
@@ -70,14 +71,19 @@ class RequestReader:
         if self._request is not None:
             return self._read_body(self._request, data)
         self.bodiless = False
-        found = self._heads.feed(data)
-        if found is None:
-            self._check_url(self._heads.second_word)
-            return None, b""
-        raw, rest = found
-        self.bodiless = raw.startswith(b"HEAD ")
-        head, length = request_head(raw)
-        self._check_url(head.target)
+        again = self._last.again(data, self._max_head) if self._last is not None and not self._heads.seen else None
+        if again is not None:
+            head, length, rest = again
+        else:
+            found = self._heads.feed(data)
+            if found is None:
+                self._check_url(self._heads.second_word)
+                return None, b""
+            raw, rest = found
+            self.bodiless = raw.startswith(b"HEAD ")
+            head, length = request_head(raw)
+            self._check_url(head.target)
+            self._last = head if len(raw) <= MAX_KNOWN_BYTES else None
         account = self._context.keys.find(head.authorization) if self._context.keys is not None else None
         if head.method != b"POST" or head.path not in OPERATIONS:
             _check_operation(head)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from scaler.proxy.bodies import Body, Chunked, Sized, Unsized
 from scaler.proxy.errors import Refusal
-from scaler.proxy.heads import ResponseHead, request_head
+from scaler.proxy.heads import RequestHead, ResponseHead, request_head
 from scaler.proxy.http1 import FIELD, REQUEST_LINE, STATUS_LINE, HeadReader
 from tests.proxy.corpus import FORWARDED, REFUSED
 
@@ -191,6 +191,51 @@ def test_how_it_is_cut_changes_nothing(raw: bytes, mutations: list[tuple[int, in
                 (ResponseHead if first is STATUS_LINE else request_head)(whole[0])
         return
     assert (found[0] if found else None) == (whole[0] if whole else None)
+
+
+def as_after_nothing(data: bytes, limit: int) -> tuple[dict[str, object], int, bytes] | None:
+    """The head that ``data`` begins with, its Content-Length, and the rest; None where there is none."""
+    try:
+        found = HeadReader(REQUEST_LINE, limit).feed(data)
+        if found is None:
+            return None
+        head, length = request_head(found[0])
+    except (Refusal, ValueError):
+        return None
+    return noted(head), length, found[1]
+
+
+def noted(head: RequestHead) -> dict[str, object]:
+    """What it says, but for the number in Content-Length."""
+    names = ("method", "target", "path", "lines", "framing", "http11", "keep_alive", "expects_continue", "authorization", "wake")
+    return {name: getattr(head, name) for name in names}
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.sampled_from(
+        [b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %b\r\nX: 1\r\n\r\n", b"POST /v1 HTTP/1.1\r\nHost: a\r\nContent-Length: %b\r\n\r\n"]
+    ),
+    st.integers(0, 10**6),
+    st.one_of(st.integers(0, 10**6).map(lambda number: b"%d" % number), st.binary(max_size=20)),
+    st.lists(MUTATION, max_size=2),
+)
+@example(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %b\r\n\r\n", 4, b"4\r\nContent-Length: 5", [])
+@example(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %b\r\n\r\n", 4, b"4\r\nTransfer-Encoding: chunked", [])
+@example(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %b\r\n\r\n", 4, b"0" * 18 + b"4", [])
+@example(b"HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: %b\r\n\r\n", 4, b"5", [])
+def test_a_head_that_is_known_again_says_what_it_would_say_to_a_stranger(
+    form: bytes, before: int, then: bytes, mutations: list[tuple[int, int, bytes]]
+) -> None:
+    head = request_head((form % (b"%d" % before)).removesuffix(b"\r\n\r\n"))[0]
+    data = mutated(form % then, mutations) + b"body"
+    limit = data.find(b"\r\n\r\n") + 4
+    known = head.again(data, limit)
+    assert head.again(data, limit - 1) is None
+    if known is not None:
+        assert (noted(known[0]), *known[1:]) == as_after_nothing(data, limit)
+    elif head.method != b"HEAD" and then.isdigit() and len(then) <= 18 and not mutations:
+        raise AssertionError("it is the same head")
 
 
 @settings(max_examples=300, deadline=None)
