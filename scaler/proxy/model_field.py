@@ -70,6 +70,7 @@ def rewrite(body: Body, name: str, model: str) -> Body:
 
     The key is found by its bytes. If they occur twice, or letters may be written as Unicode escapes, another place can be taken for it.
     """
+    # ``find``, because ``in`` takes the bytes for a number first, and fails.
     if body.count(_KEY) != 1 or (body.find(b"\\") >= 0 and b"\\u00" in body):
         return _anew(body, model)
     if name == model:
