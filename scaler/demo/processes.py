@@ -43,13 +43,15 @@ async def end(process: asyncio.subprocess.Process) -> None:
 
 
 async def answers(listen: str, path: str, process: asyncio.subprocess.Process) -> None:
-    """Wait until ``path`` answers 200; raises `NoAnswer` when it never does."""
+    """Wait until ``path`` answers 200; raises `NoAnswer` when it never does, or when the process has ended."""
     deadline = asyncio.get_running_loop().time() + READY_SECONDS
     while True:
         try:
             await asyncio.to_thread(get_json, listen, path)
-        except NoAnswer:
-            if process.returncode is not None or asyncio.get_running_loop().time() > deadline:
+        except NoAnswer as silence:
+            if process.returncode is not None:
+                raise NoAnswer(f"the process that should answer at {listen} has ended with {process.returncode}") from silence
+            if asyncio.get_running_loop().time() > deadline:
                 raise
             await asyncio.sleep(0.05)
         else:

@@ -2,6 +2,8 @@
 
 import socket
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,27 +32,34 @@ class Stage:
     world: WorldSettings
 
 
-def free_port(wanted: int) -> int:
-    """``wanted`` if nobody has it, else one that is free now."""
+def free_ports(wanted: Sequence[int]) -> list[int]:
+    """Each port that is ``wanted`` if nobody has it, else one that is free now; no two the same."""
+    with ExitStack() as held:
+        return [_hold(port, held) for port in wanted]
+
+
+def _hold(wanted: int, held: ExitStack) -> int:
+    """The number of a port that is taken until the stack unwinds."""
     for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
+        probe = held.enter_context(socket.socket())
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()  # two that only bind it may share a port
+        except OSError:
+            continue
+        return int(probe.getsockname()[1])
     raise OSError("no free port on 127.0.0.1")
 
 
 PORTS = (8123, 8080, 9090)
 
 
-def build(folder: Path, *, speed: float, seed: int, ports: tuple[int, int, int] = PORTS) -> Stage:
+def build(folder: Path, *, speed: float, seed: int, ports: Sequence[int] = PORTS) -> Stage:
     """Write the configuration into ``folder`` and load it as the daemon will. ``ports`` of world, proxy and admin are wishes."""
     key = folder / "api-key"
     key.write_text("demo-key\n")
-    world, proxy, admin = (f"127.0.0.1:{free_port(port)}" for port in ports)
+    world, proxy, admin = (f"127.0.0.1:{port}" for port in free_ports(ports))
     config, world_config = folder / "daemon.yaml", folder / "world.yaml"
     config.write_text(yaml.safe_dump(_daemon(folder, world, proxy, admin, speed), sort_keys=False))
     world_config.write_text(yaml.safe_dump({"world": _world(world, seed)}, sort_keys=False))

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from scaler.demo.conduct import DemoOptions, planned
+from scaler.demo.processes import answers, process
+from scaler.demo.stage import free_ports
 from scaler.observability.client import NoAnswer, get_json
 
 pytestmark = pytest.mark.alone
@@ -37,6 +40,24 @@ def test_fewer_hours_are_the_beginning_of_the_same_day_and_no_denser() -> None:
     assert morning == [arrival for arrival in day if arrival.at < 36_000]
     assert 0 < len(morning) < len(day) / 2
     assert len(planned(DemoOptions(48, 600.0, None, 24_000, 1, None, keep=False))) >= len(day)
+
+
+def test_each_part_gets_the_port_that_it_wants_or_one_of_its_own() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        [free] = free_ports([0])
+        found = free_ports([taken, free, free, 0])
+    assert found[1] == free
+    assert taken not in found
+    assert len(set(found)) == 4
+
+
+async def test_a_part_that_ends_before_it_answers_is_told_at_once(tmp_path: Path) -> None:
+    [port] = free_ports([0])
+    async with process(tmp_path, "run", "--config", str(tmp_path / "missing.yaml")) as child:
+        with pytest.raises(NoAnswer, match=rf"at 127\.0\.0\.1:{port} has ended with 2$"):
+            await answers(f"127.0.0.1:{port}", "/readyz", child)
+    assert "missing.yaml" in (tmp_path / "run.log").read_text()
 
 
 @pytest.mark.parametrize("hours", ["0", "-1"])

@@ -5,7 +5,6 @@ import contextlib
 import copy
 import itertools
 import shutil
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import Any
 
 import httpx
 import yaml
+
+from scaler.demo.stage import free_ports
 
 SPEED = 20.0
 """Clock seconds per second: a tick is half a second."""
@@ -84,11 +85,6 @@ def new_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(trust_env=False, verify=False, timeout=START_SECONDS)
 
 
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        return [stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(count)]
-
-
 @contextlib.asynccontextmanager
 async def process(*command: str, log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that is ended, and has ended, on the way out."""
@@ -124,7 +120,7 @@ async def live_target(folder: Path, *, company: bool = False, **settings: Any) -
 
     ``company``: beside it an endpoint that sleeps and is called in vain, and one that is declared; and an override is in force.
     """
-    world, proxy, admin = (f"127.0.0.1:{port}" for port in free_ports(3))
+    world, proxy, admin = (f"127.0.0.1:{port}" for port in free_ports([0, 0, 0]))
     config, token = folder / "scaler.yaml", folder / "admin-token"
     token.write_text(f"{ADMIN_TOKEN}\n")
     (folder / "api-key").write_text(f"{API_KEY}\n")
@@ -236,7 +232,7 @@ async def prometheus(binary: str, example: dict[str, Any], target: Target, folde
     }
     config, log = folder / "prometheus.yml", folder / "prometheus.log"
     config.write_text(yaml.safe_dump(tree))
-    [port] = free_ports(1)
+    [port] = free_ports([0])
     command = (
         binary,
         f"--config.file={config}",

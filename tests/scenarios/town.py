@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from scaler.observability.client import NoAnswer, get_json, post_json
 from scaler.world.workload import Arrival
 
 SPEED = 150.0
+PORTS = range(20_000, 32_000)
+"""Below those that the system gives away: until a process listens, no connection of another test may take its port."""
 SERVICE_SECONDS = 20.0
 
 
@@ -38,7 +41,7 @@ class Town:
     @classmethod
     def found(cls, folder: Path, *, replicas: int = 1, **endpoint: Any) -> "Town":  # noqa: ANN401 (settings of any type)
         """Write the configuration; ``replicas`` run at the beginning, ``endpoint`` overrides the demo's settings of it."""
-        stage = build(folder, speed=SPEED, seed=1, ports=(0, 0, 0))
+        stage = build(folder, speed=SPEED, seed=1, ports=random.sample(PORTS, 3))
         world = yaml.safe_load(stage.world_config.read_text())
         world["world"]["endpoints"][0] |= {"min_replicas": replicas, "max_replicas": replicas}
         stage.world_config.write_text(yaml.safe_dump(world))
