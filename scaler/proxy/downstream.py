@@ -48,8 +48,7 @@ class ClientConnection(asyncio.Protocol):
         self._exchange: Exchange | Waiting | None = None
         self.writing_paused = False
         self._phase: Phase = "header"
-        self.deadline = monotonic() + context.seconds["header"]
-        """Monotonic second at which `expire` is due."""
+        self._deadline = 0.0  # monotonic second at which `expire` is due; 0: not reckoned yet
 
     # asyncio
 
@@ -86,9 +85,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Gone."""
-        self._deaf = True
-        self._phase = "closing"
-        self._queue.clear()
+        self._close()
         self._reader.drop()
         self._abandon()
         self.recount()
@@ -116,9 +113,9 @@ class ClientConnection(asyncio.Protocol):
         return self._current is not None and self._current.keep_alive and not self.context.draining
 
     def wait(self, phase: Phase) -> None:
-        """What is awaited from now on."""
+        """What is awaited from now on. The clock is read when deadlines are looked at next: this is called for each piece of a stream."""
         self._phase = phase
-        self.deadline = monotonic() + self.context.seconds[phase]
+        self._deadline = 0.0
 
     def hold(self, waiting: Waiting) -> None:
         """The request waits for its turn; the client's next events are meant for it."""
@@ -160,6 +157,11 @@ class ClientConnection(asyncio.Protocol):
         self.transport.abort()
 
     # for the proxy
+
+    def is_due(self, now: float) -> bool:
+        """Whether what is awaited has taken too long, at this monotonic second."""
+        self._deadline = self._deadline or now + self.context.seconds[self._phase]
+        return self._deadline <= now
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -222,8 +224,7 @@ class ClientConnection(asyncio.Protocol):
         """Answer from here, or begin an exchange."""
         context, head = self.context, request.head
         meter = context.meter.other
-        self._current = head
-        self._phase = "response"
+        self._current, self._phase = head, "response"
         if head.path == MODELS:
             meter.answered(200)
             self._say(200, b"", context.models)
@@ -272,7 +273,7 @@ class ClientConnection(asyncio.Protocol):
         self.write(json_answer(refusal.status, refusal.lines(), refusal.body(), keep_alive=False, with_body=not self._reader.bodiless))
         self.transport.write_eof()
         self.wait("closing")
-        self.deadline = monotonic() + LINGER_SECONDS
+        self._deadline = monotonic() + LINGER_SECONDS
 
     def _close(self) -> None:
         """Close once everything is written."""

@@ -164,7 +164,7 @@ class RouteMeter:
 class InFlight:
     """One request between arrival and end."""
 
-    __slots__ = ("_entered", "_first", "_held", "_last", "_objective", "_open", "_route", "_seat", "_streamed", "_tap", "_waiting")
+    __slots__ = ("_entered", "_first", "_held", "_objective", "_open", "_route", "_seat", "_streamed", "_tap", "_waiting")
 
     def __init__(self, route: RouteMeter, objective: Objective, now: float, seat: Seat | None) -> None:
         """Made by `RouteMeter.enter`."""
@@ -173,8 +173,7 @@ class InFlight:
         self._seat = seat
         self._entered = now
         self._held = 0.0
-        self._first: float | None = None
-        self._last = now
+        self._first: float | None = None  # when the body of a streamed answer began
         self._streamed = False
         self._tap: UsageTap | None = None
         self._open = True
@@ -208,12 +207,10 @@ class InFlight:
 
     def body(self, data: bytes) -> None:
         """Bytes of its body pass by."""
-        self._last = self._route.monotonic()
-        if self._first is None:
-            self._first = self._last
-            if self._streamed:
-                self._route.first_byte(self._first - self._entered)
-                self._route.ttft_held += self._held
+        if self._streamed and self._first is None:
+            self._first = self._route.monotonic()
+            self._route.first_byte(self._first - self._entered)
+            self._route.ttft_held += self._held
         tap = self._tap
         if tap is None:
             return
@@ -250,7 +247,7 @@ class InFlight:
                 self._drop_tap()
         if outcome == "2xx":
             latency = now - self._entered
-            tpot = self._tpot(output_tokens) if self._streamed else None
+            tpot = self._tpot(now, output_tokens)
             route.latency_held += self._held
             route.served(latency, tpot, slow=self._objective is not NO_OBJECTIVE and self._slow(latency))
         route.leave(now, outcome, input_tokens, output_tokens)
@@ -259,16 +256,16 @@ class InFlight:
         self._tap = None
         self._route.tap_errors += 1
 
-    def _tpot(self, tokens: int) -> float | None:
+    def _tpot(self, now: float, tokens: int) -> float | None:
         if self._first is None or tokens < 2:  # noqa: PLR2004 (the first token has no predecessor)
             return None
-        return (self._last - self._first) / (tokens - 1)
+        return (now - self._first) / (tokens - 1)
 
     def _slow(self, latency: float) -> bool:
         demand = self._objective
         if demand.latency_seconds is not None and latency > demand.latency_seconds:
             return True
-        if not self._streamed or demand.ttft_seconds is None or self._first is None:
+        if demand.ttft_seconds is None or self._first is None:
             return False
         return self._first - self._entered > demand.ttft_seconds
 

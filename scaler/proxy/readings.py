@@ -33,7 +33,7 @@ class Reading:
     input_tokens:        of all answers, broken and aborted ones as far as they came; likewise ``output_tokens``
     latency:             seconds from the request's last byte to the answer's, of answers with 2xx
     ttft:                seconds to the first byte of the body, of streamed answers with 2xx
-    tpot:                seconds per output token after the first, of streamed answers with 2xx
+    tpot:                seconds per output token after the first, of streamed answers with 2xx: (latency - ttft) / (tokens - 1)
     ttft_held:           seconds in ``ttft.sum`` for which a gate held requests back; likewise ``latency_held``
     """
 

@@ -182,14 +182,14 @@ class Proxy:
         loop = asyncio.get_running_loop()
         self._sweeper = loop.call_later(min(SWEEP_SECONDS, shortest / 10), self._sweep)
         now = monotonic()
-        self._expire([connection for connection in self._context.connections if connection.deadline <= now])
+        self._expire([connection for connection in self._context.connections if connection.is_due(now)])
         self._context.pool.expire(now)
 
     def _expire(self, due: list[ClientConnection]) -> None:
         """Some of those that were due, and the others after what else waits: ten thousand deadlines must not hold up the traffic."""
         loop, now = asyncio.get_running_loop(), monotonic()
         for connection in due[-EXPIRED_AT_ONCE:]:
-            if connection.deadline <= now:
+            if connection.is_due(now):
                 loop.call_soon(connection.expire)
         del due[-EXPIRED_AT_ONCE:]
         if due:
