@@ -16,7 +16,7 @@ from tests.policy.forecast.weeks import office
 def test_the_network_that_ships_fits_the_columns_of_this_version() -> None:
     ours = shipped()
     assert ours.names == features(np.ones(10), np.array([10]), 6).names
-    told = ours.outputs(np.zeros((3, len(ours.names))), 6)
+    told = ours.look(np.zeros((3, len(ours.names))), 6).outputs
     assert told.shape == (2, len(ours.taus), 3)
     assert np.isfinite(told).all()
 
@@ -29,7 +29,7 @@ def test_training_is_the_same_every_time_and_survives_the_file(tmp_path: Path) -
     assert (tmp_path / "0.npz").read_bytes() == (tmp_path / "1.npz").read_bytes()
     made, back = pooled(examples, leads=(180.0,), how=how), read(tmp_path / "0.npz")
     columns = np.random.default_rng(0).normal(size=(5, len(made.names)))
-    assert np.array_equal(made.outputs(columns, 6), back.outputs(columns, 6))
+    assert np.array_equal(made.look(columns, 6).outputs, back.look(columns, 6).outputs)
     assert (made.names, made.taus) == (back.names, back.taus)
 
 
@@ -39,9 +39,9 @@ def test_networks_taken_together_say_what_they_say_on_average() -> None:
     one, other = (pooled(examples, leads=(180.0,), how=replace(how, seed=seed), count=1) for seed in (0, 1))
     both = pooled(examples, leads=(180.0,), how=how, count=2)
     columns = np.random.default_rng(0).normal(size=(5, len(one.names)))
-    mean = (one.outputs(columns, 6) + other.outputs(columns, 6)) / 2
-    assert both.outputs(columns, 6) == pytest.approx(mean, abs=1e-5)
-    assert not np.allclose(one.outputs(columns, 6), other.outputs(columns, 6))
+    mean = (one.look(columns, 6).outputs + other.look(columns, 6).outputs) / 2
+    assert both.look(columns, 6).outputs == pytest.approx(mean, abs=1e-5)
+    assert not np.allclose(one.look(columns, 6).outputs, other.look(columns, 6).outputs)
 
 
 def test_descent_finds_quantiles_that_bend() -> None:
@@ -51,7 +51,7 @@ def test_descent_finds_quantiles_that_bend() -> None:
     inputs = np.column_stack((x, np.zeros_like(x)))
     how = Schooling(hidden=(16,), steps=1500, batch=256, rate=1e-2)
     network = train(inputs, np.stack((growth, -growth), axis=1), np.ones_like(x), ("x",), taus=(0.5, 0.95), how=how)
-    up, down = network.outputs(np.array([[-0.8], [0.0], [0.8]]), 1)
+    up, down = network.look(np.array([[-0.8], [0.0], [0.8]]), 1).outputs
     assert up[0] == pytest.approx([0.8, 0.0, 0.8], abs=0.1)
     assert up[1] == pytest.approx([1.3, 0.5, 1.3], abs=0.1)
     assert down[1] == pytest.approx([-0.8, 0.0, -0.8], abs=0.1)

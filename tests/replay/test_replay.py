@@ -72,6 +72,7 @@ async def live(path: Path, ticks: int, *, seed: int = 1, start: float = 1e6) -> 
     return controller
 
 
+@pytest.mark.timeout(400)  # twenty thousand decisions and as many writes: a minute of one quiet core
 async def test_ten_thousand_decisions_are_made_again_bit_for_bit(tmp_path: Path) -> None:
     await live(tmp_path / "scaler.db", 10_000)
     replayed = list(replay(read_journal(tmp_path / "scaler.db", "chat")))

@@ -10,6 +10,33 @@ from numpy.typing import NDArray
 Singles = NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What a network makes of some instants.
+
+    taus:    its quantiles, ascending
+    units:   (instants, units): its last rectified layer, which is what it sees in the columns
+    outputs: (2, taus, instants): what it says
+    """
+
+    taus: tuple[float, ...]
+    units: NDArray[np.float64]
+    outputs: NDArray[np.float64]
+
+    def growth(self, aims: tuple[float, float]) -> NDArray[np.float64]:
+        """(2, instants): up and down at their quantiles ``aims``, in proportion to log(tau / (1 - tau)) between trained ones and beyond."""
+        return np.stack([self._shares(tau) @ head for tau, head in zip(aims, self.outputs, strict=True)])
+
+    def _shares(self, tau: float) -> NDArray[np.float64]:
+        """What each trained quantile counts for at ``tau``: the two that are nearest make a line."""
+        grid = _odds(np.array(self.taus))
+        right = int(np.clip(np.searchsorted(grid, _odds(tau)), 1, grid.size - 1))
+        share = (_odds(tau) - grid[right - 1]) / (grid[right] - grid[right - 1])
+        shares = np.zeros(grid.size)
+        shares[right - 1 : right + 1] = 1 - share, share
+        return shares
+
+
 @dataclass(frozen=True, eq=False)
 class Network:
     """Columns of a forecast and its lead in, growth of the peak over the level out, for two heads (up, down) at each quantile.
@@ -36,39 +63,15 @@ class Network:
             mark.update(array.tobytes())
         return mark.hexdigest()[:12]
 
-    def outputs(self, columns: NDArray[np.float64], lead: int) -> NDArray[np.float64]:
-        """(2, taus, instants) for ``columns`` (instants, columns) and a ``lead`` in steps."""
-        inputs = self._inputs(columns, lead)
-        weights, offsets = self.layers[-1]
-        told = self._rectified(inputs) @ weights + offsets + inputs @ self.skip
-        return told.T.reshape(2, len(self.taus), -1).astype(np.float64)
-
-    def hidden(self, columns: NDArray[np.float64], lead: int) -> NDArray[np.float64]:
-        """(instants, units): the last rectified layer, which is what the network sees in the columns."""
-        return self._rectified(self._inputs(columns, lead)).astype(np.float64)
-
-    def growth(self, columns: NDArray[np.float64], lead: int, aims: tuple[float, float]) -> NDArray[np.float64]:
-        """(2, instants): up and down at their quantiles ``aims``, in proportion to log(tau / (1 - tau)) between trained ones and beyond."""
-        shares = (self._shares(tau) for tau in aims)
-        return np.stack([share @ head for share, head in zip(shares, self.outputs(columns, lead), strict=True)])
-
-    def _inputs(self, columns: NDArray[np.float64], lead: int) -> Singles:
-        scaled: Singles = (with_lead(columns, lead) - self.shift) / self.scale
-        return scaled
-
-    def _rectified(self, inputs: Singles) -> Singles:
+    def look(self, columns: NDArray[np.float64], lead: int) -> View:
+        """At ``columns`` (instants, columns), with a ``lead`` in steps."""
+        inputs: Singles = (with_lead(columns, lead) - self.shift) / self.scale
+        units = inputs
         for weights, offsets in self.layers[:-1]:
-            inputs = np.maximum(inputs @ weights + offsets, 0)
-        return inputs
-
-    def _shares(self, tau: float) -> NDArray[np.float64]:
-        """What each trained quantile counts for at ``tau``: the two that are nearest make a line."""
-        grid = _odds(np.array(self.taus))
-        right = int(np.clip(np.searchsorted(grid, _odds(tau)), 1, grid.size - 1))
-        share = (_odds(tau) - grid[right - 1]) / (grid[right] - grid[right - 1])
-        shares = np.zeros(grid.size)
-        shares[right - 1 : right + 1] = 1 - share, share
-        return shares
+            units = np.maximum(units @ weights + offsets, 0)
+        weights, offsets = self.layers[-1]
+        outputs = units @ weights + offsets + inputs @ self.skip
+        return View(self.taus, units.astype(np.float64), outputs.T.reshape(2, len(self.taus), -1).astype(np.float64))
 
 
 def with_lead(columns: NDArray[np.float64], lead: int) -> Singles:

@@ -6,7 +6,7 @@ import numpy as np
 
 from scaler.arrays import Kept
 from scaler.policy.forecast.columns import Features
-from scaler.policy.forecast.network import Network
+from scaler.policy.forecast.network import Network, View
 from scaler.policy.forecast.regression import fit_quantile
 from scaler.policy.forecast.windows import Floats
 
@@ -28,9 +28,9 @@ class Own:
     line: Kept
     correction: Kept
 
-    def growths(self, seen: Features, pooled: Network, lead: int, told: Floats) -> tuple[Floats, Floats]:
+    def growths(self, seen: Features, view: View, told: Floats) -> tuple[Floats, Floats]:
         """(2, instants) each, what the line and what the corrected network expect, where the network has ``told`` (2, instants)."""
-        return self.line @ seen.values[:, : seen.own].T, told + self.correction @ _units(pooled, seen.values, lead).T
+        return self.line @ seen.values[:, : seen.own].T, told + self.correction @ _units(view).T
 
 
 def fit_own(seen: Features, growths: Floats, weight: Floats, pooled: Network, *, lead: int, taus: tuple[float, float]) -> Own:
@@ -39,9 +39,10 @@ def fit_own(seen: Features, growths: Floats, weight: Floats, pooled: Network, *,
     The line is a quantile regression on columns, the correction one of what the network missed on the units of its last layer: the
     network's view is kept, and how much each part of it means is learned anew.
     """
-    columns, units = seen.values[:, : seen.own], _units(pooled, seen.values, lead)
+    columns, view = seen.values[:, : seen.own], pooled.look(seen.values, lead)
+    units = _units(view)
     scale = np.append(np.maximum(units[:, :-1].std(axis=0), LEAST_UNIT), 1.0)
-    missed = growths - pooled.growth(seen.values, lead, taus)
+    missed = growths - view.growth(taus)
     line = [fit_quantile(columns, growth, weight, tau) for growth, tau in zip(growths, taus, strict=True)]
     correction = [
         fit_quantile(units / scale, miss, weight, tau, ridge=CORRECTION_RIDGE, steps=CORRECTION_STEPS) / scale
@@ -50,6 +51,6 @@ def fit_own(seen: Features, growths: Floats, weight: Floats, pooled: Network, *,
     return Own(np.stack(line), np.stack(correction))
 
 
-def _units(pooled: Network, columns: Floats, lead: int) -> Floats:
+def _units(view: View) -> Floats:
     """(instants, units + 1): the network's last layer, and ones."""
-    return np.column_stack((pooled.hidden(columns, lead), np.ones(len(columns))))
+    return np.column_stack((view.units, np.ones(len(view.units))))

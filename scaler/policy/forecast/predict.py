@@ -48,10 +48,11 @@ def forecast(record: Record, model: Model) -> Forecast | None:
 
 def forecasts(seen: Features, model: Model) -> Floats:
     """(2, instants) replicas, up and down: the mean, in logarithms, of what the network and the endpoint's own experts say."""
-    told = model.pooled.growth(seen.values, model.lead, (model.aims.up, model.aims.down))
+    view = model.pooled.look(seen.values, model.lead)
+    told = view.growth((model.aims.up, model.aims.down))
     mean = network = _mixable(told, seen)
     if model.own is not None:
-        growths = model.own.growths(seen, model.pooled, model.lead, told)
+        growths = model.own.growths(seen, view, told)
         line, corrected = (np.maximum(_mixable(growth, seen), network - OWN_BELOW) for growth in growths)
         mean = NETWORK_SHARE * network + LINE_SHARE * line + CORRECTED_SHARE * corrected
     capped: Floats = np.minimum(np.exp(mean) - _MIX_OFFSET, np.fmax(RECORD_GROWTH * seen.highest, np.exp(seen.level) - 0.5))

@@ -97,7 +97,7 @@ def test_the_network_is_corrected_by_what_it_missed_on_its_own_last_layer() -> N
     for head, tau in enumerate(taus):
         theta = fit_quantile(units, growths[head] - 0.5, weight, tau, ridge=CORRECTION_RIDGE, steps=CORRECTION_STEPS)
         assert own.correction[head] == pytest.approx(theta / spread, rel=1e-3)
-    line, corrected = own.growths(seen, saying(0.5), 6, np.full((2, 400), 0.5))
+    line, corrected = own.growths(seen, saying(0.5).look(seen.values, 6), np.full((2, 400), 0.5))
     assert line == pytest.approx(own.line @ columns.T)
     for head, tau in enumerate(taus):
         assert pinball(growths[head] - corrected[head], tau) < pinball(growths[head] - 0.5, tau)
@@ -181,7 +181,7 @@ def test_a_network_scales_its_inputs_adds_its_layers_and_what_skips_them() -> No
     columns = DICE.normal(size=(3, 2))
     inputs = (np.column_stack((columns, np.full(3, np.log(6)))) - shift) / scale
     told = np.maximum(inputs @ first + first_off, 0) @ second + second_off + inputs @ skip
-    outputs = network.outputs(columns, 6)
+    outputs = network.look(columns, 6).outputs
     assert outputs.shape == (2, 2, 3)
     assert outputs.dtype == np.float64
     for head in range(2):

@@ -44,20 +44,20 @@ def test_a_network_by_hand() -> None:
     second = (np.array([[10.0, 20.0]], dtype=np.float32), np.array([1.0, 2.0], dtype=np.float32))
     skip = np.array([[0.0, 0.0], [0.0, 100.0]], dtype=np.float32)  # down: 100 x (lg lead - 0) too
     network = Network(("one",), (0.9,), np.zeros(2, dtype=np.float32), np.ones(2, dtype=np.float32), (first, second), skip)
-    told = network.outputs(np.array([[0.5], [3.0]]), 1)
+    told = network.look(np.array([[0.5], [3.0]]), 1).outputs
     assert told.tolist() == [[[1.0, 21.0]], [[2.0, 42.0]]]
-    assert network.outputs(np.array([[0.5]]), 10)[1, 0, 0] == pytest.approx(2 + 100 * np.log(10), rel=1e-6)
+    assert network.look(np.array([[0.5]]), 10).outputs[1, 0, 0] == pytest.approx(2 + 100 * np.log(10), rel=1e-6)
 
 
 def test_between_quantiles_and_beyond_a_network_is_read_in_proportion() -> None:
     offsets = np.array([1.0, 2.0, 3.0, 0.0, 0.0, 6.0], dtype=np.float32)
     network = replace(flat(), layers=((flat().skip, offsets),))
     columns = np.zeros((1, len(NAMES)))
-    assert network.growth(columns, 6, (0.9, 0.98)).ravel() == pytest.approx([2.0, 6.0])
+    assert network.look(columns, 6).growth((0.9, 0.98)).ravel() == pytest.approx([2.0, 6.0])
     odds = 9**0.5 * 49**0.5  # halfway between 0.9 and 0.98
-    assert network.growth(columns, 6, (odds / (1 + odds), 0.9)).ravel() == pytest.approx([2.5, 0.0])
+    assert network.look(columns, 6).growth((odds / (1 + odds), 0.9)).ravel() == pytest.approx([2.5, 0.0])
     odds = 49**2 / 9  # as far again beyond 0.98
-    assert network.growth(columns, 6, (0.9, odds / (1 + odds))).ravel() == pytest.approx([2.0, 12.0])
+    assert network.look(columns, 6).growth((0.9, odds / (1 + odds))).ravel() == pytest.approx([2.0, 12.0])
 
 
 def test_targets_are_the_peak_one_lead_ahead_and_the_peak_over_two_leads() -> None:
