@@ -6,6 +6,7 @@ its need, up at once and down with proof.
 
 import math
 from dataclasses import dataclass, field, replace
+from itertools import dropwhile
 
 from scaler.model import (
     Allowance,
@@ -35,7 +36,7 @@ from scaler.policy.objections import doubt, refusal, stabilizing
 from scaler.policy.outlook import Outlook
 from scaler.policy.plan import Term
 from scaler.policy.presence import Kept, kept
-from scaler.policy.reactive import Need, measure
+from scaler.policy.reactive import measure
 from scaler.policy.returns import WINDOW_SECONDS
 from scaler.policy.state import PolicyState
 from scaler.settings import EndpointSettings
@@ -209,7 +210,8 @@ def _decide_running(situation: Situation, endpoint: Endpoint, state: PolicyState
         ), state
 
     course, state = _steer(situation, fleet, state)
-    course = replace(course, reasons=(*course.reasons, *_waiting(situation)))
+    if waiting := _waiting(situation):
+        course = replace(course, reasons=(*course.reasons, *waiting))
     proven = now - history.known_since >= settings.policy.stabilization_seconds
     floor_max = 0 if proven else endpoint.bounds.max_replicas
     return _decision(situation, course, Power.KEEP, floor_max=floor_max), state
@@ -223,12 +225,13 @@ def _steer(situation: Situation, fleet: Fleet, state: PolicyState) -> tuple[Cour
     if plan is not None and plan.term is Term.AHEAD and _thrifty(situation):
         plan = None
     if plan is None:
-        state = _remember(state, need, settings, now)
+        state = _remember(state, need.replicas, settings, now, burst=need.burst)
         course, present = react(need, fleet, history, state, settings), need.replicas
     else:
-        state = _remember(state, replace(need, replicas=plan.needed, burst=False), settings, now)
+        state = _remember(state, plan.needed, settings, now, burst=False)
         course, present = follow(plan, fleet, settings, _objection(situation, plan.wanted, state)), math.ceil(plan.load)
-    state = replace(state, spikes=spike.observe(state.spikes, min(present, settings.max_replicas), fleet.total, now))
+    spikes = spike.observe(state.spikes, min(present, settings.max_replicas), fleet.total, now)
+    state = state if spikes is state.spikes else replace(state, spikes=spikes)
     if course.replicas > max(fleet.total, settings.min_replicas) and (passing := _passing(situation, fleet, state)):
         course = Course(fleet.total, (passing,), (Alternative(course.replicas, passing.sentence),), passing.code.value)
     return course, state
@@ -256,11 +259,11 @@ def _passing(situation: Situation, fleet: Fleet, state: PolicyState) -> Reason |
     return None if why is None else Reason(ReasonCode.SPIKE, f"A spike starts nothing: {why}.", {"lead_seconds": lead})
 
 
-def _remember(state: PolicyState, need: Need, settings: EndpointSettings, now: float) -> PolicyState:
-    """Keep the needs of the stabilization window, and the end of a panic."""
+def _remember(state: PolicyState, needed: int, settings: EndpointSettings, now: float, *, burst: bool) -> PolicyState:
+    """Keep the needs of the stabilization window, and the end of a panic, which a burst begins."""
     horizon = now - settings.policy.stabilization_seconds
-    needs = (*((when, replicas) for when, replicas in state.needs if when > horizon), (now, need.replicas))
-    panic_until = now + settings.policy.stable_window_seconds if need.burst else state.panic_until
+    needs = (*dropwhile(lambda need: need[0] <= horizon, state.needs), (now, needed))
+    panic_until = now + settings.policy.stable_window_seconds if burst else state.panic_until
     return replace(state, needs=needs, panic_until=panic_until)
 
 

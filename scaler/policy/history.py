@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import dropwhile
 
 from scaler.model import Known, Observation, Sample
 
@@ -24,7 +25,7 @@ class History:
             return History(self.samples, None, self.last_busy())
         sample = observed.value
         horizon = sample.end - keep_seconds
-        kept = tuple(old for old in self.samples[-(MAX_SAMPLES - 1) :] if old.end > horizon)
+        kept = tuple(dropwhile(lambda old: old.end <= horizon, self.samples[-(MAX_SAMPLES - 1) :]))
         since = sample.start if self.known_since is None else self.known_since
         return History((*kept, sample), since, self.last_busy())
 

@@ -73,8 +73,10 @@ def observe(learned: Learned, settings: EndpointSettings, inputs: Inputs, fleet:
     seen = inputs.endpoint
     serving = _serving(seen, fleet)
     steady, since = (serving, learned.serving_since) if serving == learned.serving else (None, inputs.now)
-    learned = replace(learned, serving_since=since)
-    learned = _observe_presence(_observe_starts(learned, settings, inputs, serving), settings, inputs, fleet)
+    known, starts = _observe_starts(learned, settings, inputs)
+    ready = isinstance(seen, Known) and seen.value.state is EndpointState.STARTED and (fleet is None or fleet.ready > 0)
+    met = presence.observe(learned.presence, settings, inputs, lead_seconds=starts.quantile(PLANNED), ready=ready)
+    learned = replace(learned, cold_start=known, starts=starts, presence=met, serving=serving, serving_since=since)
     if not isinstance(inputs.sample, Known) or not isinstance(seen, Known):
         return learned
     return _observe_traffic(learned, settings, inputs.sample.value, Serving(seen.value.hardware, steady, since), inputs.now)
@@ -100,15 +102,8 @@ class Serving:
         return self.replicas if sample.start - took >= self.since else None
 
 
-def _observe_presence(learned: Learned, settings: EndpointSettings, inputs: Inputs, fleet: Fleet | None) -> Learned:
-    """Whether there was traffic, and whether it found a replica."""
-    seen = inputs.endpoint
-    awake = isinstance(seen, Known) and seen.value.state is EndpointState.STARTED and (fleet is None or fleet.ready > 0)
-    return replace(learned, presence=presence.observe(learned.presence, apply(learned, settings), inputs, ready=awake))
-
-
-def _observe_starts(learned: Learned, settings: EndpointSettings, inputs: Inputs, serving: int | None) -> Learned:
-    """What was polled, and what the provider has on record."""
+def _observe_starts(learned: Learned, settings: EndpointSettings, inputs: Inputs) -> tuple[ColdStart, Distribution]:
+    """What was polled, and what the provider has on record; and how long starts take by that."""
     configured = settings.policy.cold_start_seconds
     known = cold_start.observe(learned.cold_start, inputs.endpoint, inputs.now, inputs.at)
     if inputs.starts:
@@ -116,7 +111,7 @@ def _observe_starts(learned: Learned, settings: EndpointSettings, inputs: Inputs
     starts = learned.starts
     if starts is None or starts.configured != configured or known.starts is not learned.cold_start.starts:
         starts = cold_start.estimate(known, configured)
-    return replace(learned, cold_start=known, starts=starts, serving=serving)
+    return known, starts
 
 
 def _observe_traffic(learned: Learned, settings: EndpointSettings, sample: Sample, by: Serving, now: float) -> Learned:

@@ -86,8 +86,8 @@ class Kept:
     price: float
 
 
-def observe(before: Presence, settings: EndpointSettings, inputs: Inputs, *, ready: bool) -> Presence:
-    """Take note of one tick. ``ready``: whether a replica serves."""
+def observe(before: Presence, settings: EndpointSettings, inputs: Inputs, *, lead_seconds: float, ready: bool) -> Presence:
+    """Take note of one tick. ``lead_seconds``: from a start to service; ``ready``: whether a replica serves."""
     now = _window(inputs.at)
     if before.seen - SET_BACK_WINDOWS <= now < before.seen:
         return before  # the clock was set back; what happened in these windows is known
@@ -95,9 +95,9 @@ def observe(before: Presence, settings: EndpointSettings, inputs: Inputs, *, rea
         before = _until(before, now)
     first = _busy_since(before, inputs)
     after = before if first is None else _mark(before, first, now, cold=not ready)
-    after = replace(after, seen=now)
+    after = after if after.seen == now else replace(after, seen=now)
     if now > after.runs[-1][1] and not after.worths:
-        after = _look_ahead(after, settings)
+        after = _look_ahead(after, terms_of(settings, lead_seconds))
     return after if now - after.priced < REPRICE_WINDOWS else _price(after, settings, inputs.price)
 
 
@@ -153,6 +153,8 @@ def _mark(before: Presence, first: int, last: int, *, cold: bool) -> Presence:
     if not before.runs:
         return replace(before, runs=((first, last),), since=first)
     begin, end = before.runs[-1]
+    if last <= end and not before.worths:
+        return before  # as most of the time: the window is known to be busy
     if first <= end + 1:
         return replace(before, runs=(*before.runs[:-1], (begin, max(end, last))), chances=(), worths=())
     returns = before.returns
@@ -165,10 +167,10 @@ def _mark(before: Presence, first: int, last: int, *, cold: bool) -> Presence:
     return replace(before, runs=runs, since=max(before.since, last - MEMORY_WINDOWS), returns=returns, chances=(), worths=())
 
 
-def _look_ahead(before: Presence, settings: EndpointSettings) -> Presence:
+def _look_ahead(before: Presence, terms: Terms) -> Presence:
     """A gap has begun: when somebody will be back, and what it is worth to be ready then."""
     chances = hazard(_past(before))
-    worths = worth(chances[np.newaxis], terms_of(settings))[0]
+    worths = worth(chances[np.newaxis], terms)[0]
     return replace(before, chances=tuple(chances.tolist()), worths=tuple(worths.tolist()))
 
 
@@ -181,10 +183,10 @@ def _past(presence: Presence) -> Windows:
     return past
 
 
-def terms_of(settings: EndpointSettings) -> Terms:
-    """What a sleep takes."""
+def terms_of(settings: EndpointSettings, lead_seconds: float) -> Terms:
+    """What a sleep takes, where a start takes ``lead_seconds``."""
     rest = math.ceil(settings.idle.min_sleep_minutes * 60 / WINDOW_SECONDS)
-    return Terms(start=settings.policy.cold_start_seconds / WINDOW_SECONDS, rest=max(1, rest))
+    return Terms(start=lead_seconds / WINDOW_SECONDS, rest=max(1, rest))
 
 
 def _price(before: Presence, settings: EndpointSettings, dollars_per_hour: float | None) -> Presence:
@@ -262,4 +264,4 @@ def plan_of(presence: Presence, settings: EndpointSettings) -> Plan:
     least = math.ceil(idle.keep_at_least_minutes * 60 / WINDOW_SECONDS) - 1
     most = math.floor(idle.keep_at_most_minutes * 60 / WINDOW_SECONDS) - 1
     worths = np.array(presence.worths)
-    return plan(worths, presence.price, terms_of(settings), least=max(0, least), most=max(0, most))
+    return plan(worths, presence.price, terms_of(settings, settings.policy.cold_start_seconds), least=max(0, least), most=max(0, most))

@@ -48,7 +48,8 @@ def step(key: str, settings: EndpointSettings, inputs: Inputs, memory: Memory, f
         outlook=outlook,
     )
     decision, state = decide(situation, memory.state)
-    decision = replace(decision, reasons=(*decision.reasons, *_noticed(memory.learned, learned)))
+    if noticed := _noticed(memory.learned, learned):
+        decision = replace(decision, reasons=(*decision.reasons, *noticed))
     return decision, Memory(history, state, learned, outlook)
 
 

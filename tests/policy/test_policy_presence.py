@@ -60,7 +60,8 @@ def tick(
     if seen != "unknown":
         told = Known(seen if isinstance(seen, Sample) else sample(at - 1, 0.0, seconds=1), "story", at)
     endpoint = Known(Endpoint("e", "n", "m", "gpu", EndpointState.STARTED, Bounds(1, 1)), "story", at)
-    return observe(before, settings, Inputs(told, endpoint, at, at, calls=calls, price=price), ready=ready)
+    inputs = Inputs(told, endpoint, at, at, calls=calls, price=price)
+    return observe(before, settings, inputs, lead_seconds=settings.policy.cold_start_seconds, ready=ready)
 
 
 def busy(window: float, seconds: float = 1) -> Sample:
@@ -138,7 +139,7 @@ def test_in_a_gap_the_chances_of_a_return_and_their_worths_are_those_of_its_past
     chances = hazard(np.array([0, 0, 1, 1, 0, 0, 1], dtype=np.bool_))
     gap = tick(before, 7.1)
     assert gap.chances == tuple(chances)
-    assert gap.worths == tuple(worth(chances[np.newaxis], terms_of(SETTINGS))[0])
+    assert gap.worths == tuple(worth(chances[np.newaxis], terms_of(SETTINGS, 300.0))[0])
     assert len(gap.worths) == HORIZON
     assert tick(gap, 8.1).worths is gap.worths
     older = replace(before, since=4)
@@ -172,7 +173,7 @@ def test_busy_windows_become_runs() -> None:
 
 @pytest.mark.parametrize(("minutes", "rest"), [(5, 1), (10, 1), (20, 2), (25, 3)])
 def test_a_sleep_lasts_whole_windows(minutes: float, rest: int) -> None:
-    assert terms_of(own(min_sleep_minutes=minutes)) == Terms(start=0.5, rest=rest)
+    assert terms_of(own(min_sleep_minutes=minutes), 300.0) == Terms(start=0.5, rest=rest)
 
 
 def test_a_price_in_dollars_is_counted_in_windows_of_all_that_would_idle() -> None:

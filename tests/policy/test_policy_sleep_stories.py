@@ -275,7 +275,7 @@ def test_memory_is_bounded_for_who_calls_every_other_window(monkeypatch: pytest.
     for tick in range(70):
         at = MONDAY + tick * 600
         seen = Known(sample(at, float(tick % 2), seconds=1), "story", at)
-        presence = observe(presence, own, Inputs(seen, endpoint, at + 1, at + 1), ready=True)
+        presence = observe(presence, own, Inputs(seen, endpoint, at + 1, at + 1), lead_seconds=own.policy.cold_start_seconds, ready=True)
     assert len(presence.runs) == 21
     assert len(presence.returns) == 20
     assert kept(presence, own, MONDAY + 70 * 600) is not None
