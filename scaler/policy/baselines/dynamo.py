@@ -27,13 +27,14 @@ class TtftModel:
         """Knows nothing."""
         self._samples: deque[tuple[float, float]] = deque()
         self._line: tuple[float, float] | None = None  # slope and intercept
+        self._fresh = True  # nothing was learned since the line was fitted
 
     def learn(self, load: float, ttft: float) -> None:
         """One observation: requests in flight per replica, seconds."""
         self._samples.append((load, ttft))
         if len(self._samples) > SAMPLES:
             del self._samples[self._to_retire()]
-        self._line = self._fitted()
+        self._fresh = False
 
     def _to_retire(self) -> int:
         """Index of the oldest sample of the fullest bucket."""
@@ -45,6 +46,8 @@ class TtftModel:
 
     def estimate(self, load: float) -> float | None:
         """Seconds to the first token at this load per replica, or None without a model."""
+        if not self._fresh:
+            self._line, self._fresh = self._fitted(), True
         if self._line is None:
             return None
         slope, intercept = self._line
